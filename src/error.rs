@@ -1,0 +1,410 @@
+//! Errors: which of four families, what was being done, to which path, and the way out.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The result of every fallible operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, by family. The families need different reactions, so they are different types.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused something: disk full, permission, I/O, a file that is not there.
+    #[error(transparent)]
+    Filesystem(#[from] FilesystemError),
+    /// The request cannot be carried out as it was made: bad id, no such snapshot, target exists.
+    #[error(transparent)]
+    Validation(#[from] ValidationError),
+    /// Somebody else is in the way, or it is too soon. The same request may work later.
+    #[error(transparent)]
+    Concurrency(#[from] ConcurrencyError),
+    /// Bytes are not what they should be.
+    #[error(transparent)]
+    Integrity(#[from] IntegrityError),
+    /// The caller asked to stop. What had been begun was undone.
+    #[error("interrupted; nothing was left behind")]
+    Interrupted,
+}
+
+/// The family of an [`Error`], as it stands in `--json` output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// See [`Error::Filesystem`].
+    Filesystem,
+    /// See [`Error::Validation`].
+    Validation,
+    /// See [`Error::Concurrency`].
+    Concurrency,
+    /// See [`Error::Integrity`].
+    Integrity,
+    /// See [`Error::Interrupted`].
+    Interrupted,
+}
+
+impl Error {
+    /// The family.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Filesystem(_) => Kind::Filesystem,
+            Error::Validation(_) => Kind::Validation,
+            Error::Concurrency(_) => Kind::Concurrency,
+            Error::Integrity(_) => Kind::Integrity,
+            Error::Interrupted => Kind::Interrupted,
+        }
+    }
+
+    /// The path that the error is about, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Error::Filesystem(e) => Some(&e.path),
+            Error::Validation(e) => e.path(),
+            Error::Concurrency(e) => e.path(),
+            Error::Integrity(e) => Some(&e.path),
+            Error::Interrupted => None,
+        }
+    }
+
+    /// What the reader of the error can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Filesystem(e) => e.hint().map(str::to_owned),
+            Error::Validation(e) => e.hint(),
+            Error::Concurrency(e) => e.hint(),
+            Error::Integrity(e) => e.hint.clone(),
+            Error::Interrupted => None,
+        }
+    }
+
+    /// True where the error says that a named thing does not exist: source, store or snapshot.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Error::Filesystem(e) => e.source.kind() == io::ErrorKind::NotFound,
+            Error::Validation(e) => {
+                matches!(
+                    e,
+                    ValidationError::NoSuchSnapshot { .. }
+                        | ValidationError::NoSuchStore { .. }
+                        | ValidationError::NoSuchSource { .. }
+                )
+            }
+            _ => false,
+        }
+    }
+
+    /// An operating-system error with its context.
+    pub fn io(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        FilesystemError { op, path: path.into(), source }.into()
+    }
+
+    /// The operating system's own number of the error (`errno`), where there is one.
+    pub fn os_code(&self) -> Option<i32> {
+        match self {
+            Error::Filesystem(e) => e.source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+/// The operating system refused an operation.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {op} {}: {source}", path.display())]
+pub struct FilesystemError {
+    /// What was being done, as a verb phrase that the path completes.
+    pub op: &'static str,
+    /// To which path.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl FilesystemError {
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free space, for instance with `cowlog prune` or `cowlog delete`, and try again"
+            }
+            io::ErrorKind::PermissionDenied => "run as the owner of these files or as root",
+            io::ErrorKind::ReadOnlyFilesystem => "the filesystem is mounted read-only",
+            io::ErrorKind::NotFound => "check the path; another process may have removed it",
+            _ if self.source.raw_os_error() == Some(nix::libc::EIO) => {
+                "the disk or filesystem failed: look at the kernel log, then verify what is there"
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The request cannot be carried out as it was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValidationError {
+    /// Not the shape of a snapshot id.
+    #[error("invalid snapshot id {given:?}: {why}")]
+    InvalidId {
+        /// What was given, shortened where it is long.
+        given: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A prefix that fits more than one snapshot.
+    #[error("{given:?} could be any of {}", candidates.join(", "))]
+    AmbiguousId {
+        /// What was given.
+        given: String,
+        /// Which snapshots it fits.
+        candidates: Vec<String>,
+    },
+    /// The store has no such snapshot.
+    #[error("no snapshot {id} in {}", store.display())]
+    NoSuchSnapshot {
+        /// What was asked for.
+        id: String,
+        /// Where it was looked for.
+        store: PathBuf,
+    },
+    /// There is no store for the source yet.
+    #[error("no snapshots of {}: there is no store", source_path.display())]
+    NoSuchStore {
+        /// The source that was named.
+        source_path: PathBuf,
+        /// Where a store was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// The source is not there.
+    #[error("no such source: {}", path.display())]
+    NoSuchSource {
+        /// The path that was given.
+        path: PathBuf,
+    },
+    /// The path is neither a log directory nor a data directory.
+    #[error("{} is not a log: {why}", path.display())]
+    NotALog {
+        /// The path that was given.
+        path: PathBuf,
+        /// What is missing or wrong.
+        why: String,
+    },
+    /// A restore never overwrites.
+    #[error("{} exists already", path.display())]
+    TargetExists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// More sealed data would have to be copied than was allowed.
+    #[error(
+        "{} bytes of sealed data in {} cannot be shared with {} and would be copied; the limit is {limit}",
+        bytes, source_path.display(), store.display()
+    )]
+    TooMuchToCopy {
+        /// Bytes that would be copied.
+        bytes: u64,
+        /// The limit in force, in bytes.
+        limit: u64,
+        /// The source.
+        source_path: PathBuf,
+        /// The store.
+        store: PathBuf,
+        /// Why, and where sharing would work.
+        advice: String,
+    },
+    /// Anything else that was asked for and cannot be done so.
+    #[error("{what}")]
+    Refused {
+        /// What, and why not.
+        what: String,
+        /// What it concerns.
+        path: Option<PathBuf>,
+        /// What to do instead.
+        hint: Option<String>,
+    },
+}
+
+impl ValidationError {
+    /// A refusal in plain words.
+    pub fn refused(what: impl Into<String>) -> Self {
+        ValidationError::Refused { what: what.into(), path: None, hint: None }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            ValidationError::InvalidId { .. } | ValidationError::AmbiguousId { .. } => None,
+            ValidationError::NoSuchSnapshot { store, .. } => Some(store),
+            ValidationError::NoSuchStore { source_path, .. } | ValidationError::TooMuchToCopy { source_path, .. } => {
+                Some(source_path)
+            }
+            ValidationError::NoSuchSource { path }
+            | ValidationError::NotALog { path, .. }
+            | ValidationError::TargetExists { path } => Some(path),
+            ValidationError::Refused { path, .. } => path.as_deref(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            ValidationError::InvalidId { .. } => {
+                "an id is `latest`, `snapshot-<digits>`, the digits alone, or the beginning of them".into()
+            }
+            ValidationError::AmbiguousId { .. } => "give more digits".into(),
+            ValidationError::NoSuchSnapshot { .. } => "`cowlog list` shows what there is".into(),
+            ValidationError::NoSuchStore { looked, .. } => {
+                let places: Vec<_> = looked.iter().map(|p| p.display().to_string()).collect();
+                format!("looked in {}; `--store DIR` names another place", places.join(", "))
+            }
+            ValidationError::NoSuchSource { .. } | ValidationError::NotALog { .. } => {
+                "name a directory of segments, or a directory of such directories".into()
+            }
+            ValidationError::TargetExists { .. } => "name a directory that does not exist yet".into(),
+            ValidationError::TooMuchToCopy { advice, .. } => advice.clone(),
+            ValidationError::Refused { hint, .. } => return hint.clone(),
+        })
+    }
+}
+
+/// Somebody else is in the way, or it is too soon.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConcurrencyError {
+    /// A lock was not had within the deadline.
+    #[error("{} is locked ({what}); waited {:.1} s", path.display(), waited.as_secs_f64())]
+    Locked {
+        /// The locked file or directory.
+        path: PathBuf,
+        /// What the lock guards.
+        what: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+        /// Who may hold it, where the system tells.
+        holder: Option<String>,
+    },
+    /// The last snapshot of this scope is younger than min_interval.
+    #[error("{last} was taken {} s ago, less than the minimum interval of {} s", age.as_secs(), min_interval.as_secs())]
+    TooSoon {
+        /// The last snapshot.
+        last: String,
+        /// How old it is.
+        age: Duration,
+        /// The interval in force.
+        min_interval: Duration,
+    },
+    /// The source did not come to rest, or something that runs forbids the operation.
+    #[error("{} is busy: {why}", path.display())]
+    Busy {
+        /// What is busy.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl ConcurrencyError {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            ConcurrencyError::Locked { path, .. } | ConcurrencyError::Busy { path, .. } => Some(path),
+            ConcurrencyError::TooSoon { .. } => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            ConcurrencyError::Locked { holder: Some(holder), .. } => {
+                format!("held by {holder}; try again when it is done")
+            }
+            ConcurrencyError::Locked { .. } => "another process is at work here; try again when it is done".into(),
+            ConcurrencyError::TooSoon { .. } => "`--force` takes one all the same".into(),
+            ConcurrencyError::Busy { .. } => "try again later".into(),
+        })
+    }
+}
+
+/// Bytes are not what they should be.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}{}", path.display(), Listed(damage))]
+pub struct IntegrityError {
+    /// The snapshot or log that is damaged.
+    pub path: PathBuf,
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// File by file.
+    pub damage: Vec<Damage>,
+    /// The way to recover.
+    pub hint: Option<String>,
+}
+
+impl IntegrityError {
+    /// Damage that needs no account per file.
+    pub fn new(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
+        IntegrityError { path: path.into(), what: what.into(), damage: Vec::new(), hint: None }
+    }
+}
+
+/// What is wrong with one file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The file, relative to the snapshot's directory.
+    pub path: String,
+    /// What sort of damage.
+    pub kind: DamageKind,
+    /// The particulars, for a reader.
+    pub detail: String,
+}
+
+/// Sorts of [`Damage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DamageKind {
+    /// The file is not there.
+    Missing,
+    /// The operating system could not read it.
+    Unreadable,
+    /// It is shorter or longer than recorded.
+    Size,
+    /// Its bytes do not have the recorded digest.
+    Digest,
+    /// A file that no manifest names.
+    Extra,
+    /// The manifest itself is not to be believed.
+    Manifest,
+    /// A record batch is broken or out of order.
+    Batch,
+    /// An index does not agree with its log.
+    Index,
+}
+
+impl fmt::Display for DamageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DamageKind::Missing => "missing",
+            DamageKind::Unreadable => "unreadable",
+            DamageKind::Size => "size",
+            DamageKind::Digest => "digest",
+            DamageKind::Extra => "extra",
+            DamageKind::Manifest => "manifest",
+            DamageKind::Batch => "batch",
+            DamageKind::Index => "index",
+        })
+    }
+}
+
+/// The first few damaged files, for the one-line form of the error.
+struct Listed<'a>(&'a [Damage]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        for (i, d) in self.0.iter().take(SHOWN).enumerate() {
+            let sep = if i == 0 { ": " } else { "; " };
+            write!(f, "{sep}{} ({}: {})", d.path, d.kind, d.detail)?;
+        }
+        match self.0.len().checked_sub(SHOWN) {
+            Some(more) if more > 0 => write!(f, "; and {more} more"),
+            _ => Ok(()),
+        }
+    }
+}

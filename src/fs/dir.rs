@@ -1,0 +1,225 @@
+//! An open directory with its path.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Attributes, Entry, File, Fs, Handle, LockMode, Open, OsFs, Rename, Stat, Sync, Volume};
+use crate::error::{Error, Result};
+
+/// An open directory. Cheap to clone; clones share the descriptor.
+#[derive(Debug, Clone)]
+pub struct Dir {
+    fs: Arc<dyn Fs>,
+    handle: Arc<Handle>,
+    path: Arc<Path>,
+}
+
+impl Dir {
+    /// Opens a directory of the real filesystem.
+    pub fn open(path: impl AsRef<Path>) -> Result<Dir> {
+        Dir::open_on(Arc::new(OsFs), path)
+    }
+
+    /// Opens a directory of any filesystem.
+    pub fn open_on(fs: Arc<dyn Fs>, path: impl AsRef<Path>) -> Result<Dir> {
+        let path = path.as_ref();
+        let handle = fs.open_dir(None, path).map_err(|e| Error::io("open directory", path, e))?;
+        Ok(Dir { fs, handle: Arc::new(handle), path: path.into() })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of one of its names.
+    pub fn path_of(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.path.join(Path::new(name.as_ref()))
+    }
+
+    /// The filesystem it is on.
+    pub fn fs(&self) -> &Arc<dyn Fs> {
+        &self.fs
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Opens a subdirectory.
+    pub fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Dir> {
+        let path = self.path_of(&name);
+        let handle = self
+            .fs
+            .open_dir(Some(&self.handle), Path::new(name.as_ref()))
+            .map_err(|e| Error::io("open directory", &path, e))?;
+        Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: path.into() })
+    }
+
+    /// Opens the containing directory; `path` is what to call it.
+    pub fn open_parent(&self, path: impl Into<PathBuf>) -> Result<Dir> {
+        let path = path.into();
+        let handle = self.fs.open_parent(&self.handle).map_err(|e| Error::io("open directory", &path, e))?;
+        Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: path.into() })
+    }
+
+    /// The same directory with a descriptor of its own, as locks need it.
+    pub(crate) fn reopen(&self) -> Result<Dir> {
+        let handle = self
+            .fs
+            .open_dir(Some(&self.handle), Path::new("."))
+            .map_err(|e| Error::io("open directory", &*self.path, e))?;
+        Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: self.path.clone() })
+    }
+
+    /// The same open directory under the name it has been renamed to.
+    pub(crate) fn renamed(&self, path: impl Into<PathBuf>) -> Dir {
+        Dir { fs: self.fs.clone(), handle: self.handle.clone(), path: path.into().into() }
+    }
+
+    /// Makes a subdirectory and opens it.
+    pub fn make_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<Dir> {
+        self.fs
+            .make_dir(&self.handle, name.as_ref(), mode)
+            .map_err(|e| Error::io("make directory", self.path_of(&name), e))?;
+        self.open_dir(name)
+    }
+
+    /// All names, in no order.
+    pub fn list(&self) -> Result<Vec<Entry>> {
+        self.fs.list(&self.handle).map_err(|e| Error::io("list", &*self.path, e))
+    }
+
+    /// Looks at a name; symbolic links are not followed.
+    pub fn stat(&self, name: impl AsRef<OsStr>) -> Result<Stat> {
+        self.fs.stat(&self.handle, name.as_ref()).map_err(|e| Error::io("look at", self.path_of(&name), e))
+    }
+
+    /// Looks at a name that may not be there.
+    pub fn try_stat(&self, name: impl AsRef<OsStr>) -> Result<Option<Stat>> {
+        match self.fs.stat(&self.handle, name.as_ref()) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("look at", self.path_of(&name), e)),
+        }
+    }
+
+    /// Looks at the directory itself.
+    pub fn stat_self(&self) -> Result<Stat> {
+        self.fs.fstat(&self.handle).map_err(|e| Error::io("look at", &*self.path, e))
+    }
+
+    /// Opens a file.
+    pub fn open_file(&self, name: impl AsRef<OsStr>, how: Open) -> Result<File> {
+        let path = self.path_of(&name);
+        let op = match how {
+            Open::Read | Open::Write => "open",
+            Open::CreateNew(_) | Open::OpenOrCreate(_) => "create",
+        };
+        match self.fs.open(&self.handle, name.as_ref(), how) {
+            Ok(handle) => Ok(File::new(self.fs.clone(), handle, path)),
+            Err(e) => Err(Error::io(op, path, e)),
+        }
+    }
+
+    /// Opens a file for reading if it is there.
+    pub fn try_open(&self, name: impl AsRef<OsStr>) -> Result<Option<File>> {
+        match self.open_file(name, Open::Read) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads a whole small file; more than `limit` bytes are an error.
+    pub fn read(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Vec<u8>> {
+        self.open_file(name, Open::Read)?.read_all(limit)
+    }
+
+    /// As [`read`](Self::read), `None` where the file is not there.
+    pub fn try_read(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.try_open(name)?.map(|f| f.read_all(limit)).transpose()
+    }
+
+    /// Renames `from` in this directory to `to_name` in `to`. Not durable before both directories are synced.
+    pub fn rename(&self, from: impl AsRef<OsStr>, to: &Dir, to_name: impl AsRef<OsStr>, how: Rename) -> Result<()> {
+        self.fs
+            .rename(&self.handle, from.as_ref(), &to.handle, to_name.as_ref(), how)
+            .map_err(|e| Error::io("rename", self.path_of(&from), e))
+    }
+
+    /// Removes a file's name. Not durable before [`sync`](Self::sync).
+    pub fn unlink(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        self.fs.unlink(&self.handle, name.as_ref()).map_err(|e| Error::io("remove", self.path_of(&name), e))
+    }
+
+    /// Removes an empty directory. Not durable before [`sync`](Self::sync).
+    pub fn remove_dir(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        self.fs
+            .remove_dir(&self.handle, name.as_ref())
+            .map_err(|e| Error::io("remove directory", self.path_of(&name), e))
+    }
+
+    /// Removes a subdirectory with all that is in it. A name that is gone already is no error.
+    pub fn remove_tree(&self, name: impl AsRef<OsStr>) -> Result<()> {
+        let name = name.as_ref();
+        match self.try_stat(name)? {
+            None => return Ok(()),
+            Some(stat) if stat.kind != super::FileKind::Dir => return ignore_missing(self.unlink(name)),
+            Some(_) => {}
+        }
+        let dir = self.open_dir(name)?;
+        for entry in dir.list()? {
+            if entry.kind == super::FileKind::Dir {
+                dir.remove_tree(&entry.name)?;
+            } else {
+                ignore_missing(dir.unlink(&entry.name))?;
+            }
+        }
+        ignore_missing(self.remove_dir(name))
+    }
+
+    /// Makes all entries durable. The `fstat` behind it is not idle: on XFS after a shutdown the first
+    /// `fsync` of a directory can return OK although its changes are lost, and the `fstat` then says so.
+    pub fn sync(&self) -> Result<()> {
+        self.fs
+            .sync(&self.handle, Sync::Node)
+            .and_then(|()| self.fs.fstat(&self.handle).map(drop))
+            .map_err(|e| Error::io("sync directory", &*self.path, e))
+    }
+
+    /// Makes everything on the filesystem durable.
+    pub(crate) fn sync_filesystem(&self) -> Result<()> {
+        self.fs
+            .sync(&self.handle, Sync::Filesystem)
+            .and_then(|()| self.fs.fstat(&self.handle).map(drop))
+            .map_err(|e| Error::io("sync the filesystem of", &*self.path, e))
+    }
+
+    /// Owner, mode, mtime, xattrs.
+    pub fn attributes(&self) -> Result<Attributes> {
+        self.fs.attributes(&self.handle).map_err(|e| Error::io("read attributes of", &*self.path, e))
+    }
+
+    /// Sets them; returns what this user was not allowed to set.
+    pub fn set_attributes(&self, to: &Attributes) -> Result<Vec<String>> {
+        self.fs.set_attributes(&self.handle, to).map_err(|e| Error::io("set attributes of", &*self.path, e))
+    }
+
+    pub(crate) fn try_lock(&self, mode: LockMode) -> Result<bool> {
+        self.fs.try_lock(&self.handle, mode).map_err(|e| Error::io("lock", &*self.path, e))
+    }
+
+    /// The filesystem below.
+    pub fn volume(&self) -> Result<Volume> {
+        self.fs.volume(&self.handle).map_err(|e| Error::io("look at the filesystem of", &*self.path, e))
+    }
+}
+
+fn ignore_missing(result: Result<()>) -> Result<()> {
+    match result {
+        Err(e) if e.is_not_found() => Ok(()),
+        other => other,
+    }
+}

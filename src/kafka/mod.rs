@@ -1,0 +1,1 @@
+//! A foreign writer's directory: Kafka's own.

@@ -1,0 +1,1 @@
+//! The bytes of one log, in Kafka's format.

@@ -1,0 +1,1 @@
+//! What is done with snapshots, one verb a file.
