@@ -1,0 +1,219 @@
+//! What the verbs return. Everything here serialises as `docs/json.md` says.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::error::Damage;
+use crate::fs::Method;
+
+/// One snapshot, as `create` and `list` show it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SnapshotInfo {
+    /// `snapshot-<ms>`, also the name of its directory.
+    pub id: String,
+    /// When it was taken: RFC 3339, UTC, milliseconds.
+    pub timestamp: String,
+    /// The same in milliseconds since 1970 UTC.
+    pub timestamp_ms: i64,
+    /// What it covers: `all`, a topic, or `topic-partition`; `log` for a log that stands alone.
+    pub scope: String,
+    /// The base offset of the first segment. Of one log; for a data directory see `logs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_offset: Option<i64>,
+    /// The high watermark. Of one log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub high_watermark: Option<i64>,
+    /// The offset after the last record. Of one log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_end_offset: Option<i64>,
+    /// Segments, of all logs together.
+    pub num_segments: u64,
+    /// Bytes of all files together.
+    pub total_size: u64,
+    /// The segments' base offsets. Of one log; left out where there are more than 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment_offsets: Option<Vec<i64>>,
+    /// The logs of a data directory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogInfo>,
+    /// Files by the method that brought them here.
+    pub methods: BTreeMap<Method, u64>,
+    /// Bytes that `create` copied.
+    pub bytes_copied: u64,
+    /// Bytes that are shared with the source or an older snapshot.
+    pub bytes_shared: u64,
+    /// Files whose inode the live log still named when the snapshot was taken.
+    pub exposed: u64,
+    /// BLAKE3 of `manifest.b3`, in hex; empty where the manifest cannot be read.
+    pub root: String,
+    /// The snapshot's directory.
+    pub path: PathBuf,
+    /// Whether it is excepted from `prune`.
+    pub pinned: bool,
+    /// Its tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// When its oldest bytes were last read and hashed: RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_read: Option<String>,
+    /// The last verification of every byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
+    /// What is wrong with it, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
+}
+
+/// One log of a snapshot of a data directory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogInfo {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The base offset of its first segment.
+    pub base_offset: i64,
+    /// The first offset that readers see.
+    pub log_start_offset: i64,
+    /// The high watermark.
+    pub high_watermark: i64,
+    /// The offset after the last record.
+    pub log_end_offset: i64,
+    /// Segments.
+    pub num_segments: u64,
+    /// Bytes of its files.
+    pub total_size: u64,
+    /// The segments' base offsets, where there are at most 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment_offsets: Option<Vec<i64>>,
+}
+
+/// When a snapshot was last read through, and what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// `full` or `deep`.
+    pub level: String,
+    /// Whether all was well.
+    pub ok: bool,
+}
+
+/// What `create` did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Created {
+    /// The new snapshot.
+    #[serde(flatten)]
+    pub snapshot: SnapshotInfo,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: f64,
+    /// Bytes of unchanged files that were read. Always 0 unless something had to be looked at again.
+    pub bytes_hashed: u64,
+    /// Files and directories of the source that were left out on purpose.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something of the source that a snapshot does not contain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Relative to the source.
+    pub path: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What `verify` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// The snapshot.
+    pub id: String,
+    /// How thoroughly.
+    pub level: Level,
+    /// Whether all was well.
+    pub ok: bool,
+    /// Files looked at.
+    pub files_checked: u64,
+    /// Bytes read.
+    pub bytes_checked: u64,
+    /// File by file.
+    pub damage: Vec<Damage>,
+    /// Files in the snapshot's directory that its manifest does not name. They are never restored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<String>,
+}
+
+/// How thoroughly to verify. Each level does what the ones before it do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The manifest's digests, and presence and size of every file.
+    Quick,
+    /// BLAKE3 of every byte.
+    Full,
+    /// The CRC of every batch, the order of offsets, the agreement of the indexes.
+    Deep,
+}
+
+/// What `restore` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// The snapshot.
+    pub id: String,
+    /// The new directory.
+    pub target: PathBuf,
+    /// Files.
+    pub files: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Files by method.
+    pub methods: BTreeMap<Method, u64>,
+    /// The offset after the last record. Of one log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_offset: Option<i64>,
+    /// The ends of the logs of a data directory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogEnd>,
+    /// What this user was not allowed to set, such as owners.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_restored: Vec<String>,
+}
+
+/// The end of one restored log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogEnd {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset after the last record.
+    pub end_offset: i64,
+}
+
+/// What `delete` or `prune` removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deleted {
+    /// The snapshot.
+    pub id: String,
+    /// Why it went.
+    pub reason: String,
+    /// Its files.
+    pub files: u64,
+    /// Bytes of its files. What becomes free is at most this: other snapshots and the log may share them.
+    pub bytes: u64,
+}
+
+/// What `repair` did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Repaired {
+    /// Snapshots found.
+    pub snapshots: u64,
+    /// Directories of dead processes that were removed.
+    pub swept: Vec<String>,
+    /// Whether the catalogue had to be written anew.
+    pub catalogue_rebuilt: bool,
+    /// Snapshots whose manifest is not to be believed, with the reason.
+    pub damaged: Vec<Deleted>,
+}
