@@ -1,0 +1,141 @@
+//! The records inside a batch (`clients: DefaultRecord`).
+//!
+//! Read and written here and not by the `kafka-protocol` crate, which allocates by the counts that a record
+//! claims, keeps one of several headers with the same key, and overlooks LogAppendTime. Tests hold the two against each other.
+
+use super::header::{BatchError, BatchHeader};
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// Its place in the log.
+    pub offset: i64,
+    /// Milliseconds since 1970 UTC, by the producer's clock or, where the batch says so, by the broker's.
+    pub timestamp: i64,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` is a tombstone in a compacted log.
+    pub value: Option<Vec<u8>>,
+    /// In their order; keys may repeat. Keys that are not UTF-8 are read as Kafka reads them, with U+FFFD.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// Size, attributes, two deltas, two lengths, header count: one byte each.
+const LEAST_RECORD: usize = 7;
+/// Two lengths.
+const LEAST_HEADER: usize = 2;
+
+/// Decodes the (decompressed) records of a batch.
+pub(super) fn decode(header: &BatchHeader, plain: &[u8]) -> Result<Vec<Record>, BatchError> {
+    let broken = |index: u32, why| BatchError::Record { index, why };
+    let count = u32::try_from(header.record_count).map_err(|_| broken(0, "the record count is negative"))?;
+    if count as usize > plain.len() / LEAST_RECORD {
+        return Err(broken(0, "the record count does not fit the bytes"));
+    }
+    let mut input = Input(plain);
+    let mut records = Vec::with_capacity(count as usize);
+    for index in 0..count {
+        records.push(decode_one(header, &mut input).map_err(|why| broken(index, why))?);
+    }
+    if input.0.is_empty() { Ok(records) } else { Err(broken(count, "bytes follow the last record")) }
+}
+
+fn decode_one(header: &BatchHeader, input: &mut Input<'_>) -> Result<Record, &'static str> {
+    let size = usize::try_from(input.varint()?).map_err(|_| "its size is negative")?;
+    let mut body = Input(input.bytes(size)?);
+    body.bytes(1)?;
+    let timestamp = header.base_timestamp.checked_add(body.varlong()?).ok_or("its timestamp overflows")?;
+    let delta = body.varint()?;
+    if delta < 0 || delta > header.last_offset_delta {
+        return Err("its offset lies outside the batch");
+    }
+    let key = body.optional_bytes()?.map(<[u8]>::to_vec);
+    let value = body.optional_bytes()?.map(<[u8]>::to_vec);
+    let count = usize::try_from(body.varint()?).map_err(|_| "its header count is negative")?;
+    if count > body.0.len() / LEAST_HEADER {
+        return Err("its header count does not fit the bytes");
+    }
+    let mut headers = Vec::with_capacity(count);
+    for _ in 0..count {
+        let name = body.optional_bytes()?.ok_or("a header has no key")?;
+        let value = body.optional_bytes()?.map(<[u8]>::to_vec);
+        headers.push((String::from_utf8_lossy(name).into_owned(), value));
+    }
+    if !body.0.is_empty() {
+        return Err("it is longer than its fields");
+    }
+    let timestamp = if header.is_log_append_time() { header.max_timestamp } else { timestamp };
+    Ok(Record { offset: header.base_offset.saturating_add(delta.into()), timestamp, key, value, headers })
+}
+
+/// Appends one record to the plain bytes of a batch.
+pub(super) fn encode(
+    record: &Record,
+    base_timestamp: i64,
+    offset_delta: i32,
+    scratch: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) {
+    scratch.clear();
+    scratch.push(0);
+    put_varlong(scratch, record.timestamp.wrapping_sub(base_timestamp));
+    put_varlong(scratch, offset_delta.into());
+    put_bytes(scratch, record.key.as_deref());
+    put_bytes(scratch, record.value.as_deref());
+    put_varlong(scratch, record.headers.len() as i64);
+    for (name, value) in &record.headers {
+        put_bytes(scratch, Some(name.as_bytes()));
+        put_bytes(scratch, value.as_deref());
+    }
+    put_varlong(out, scratch.len() as i64);
+    out.extend_from_slice(scratch);
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    put_varlong(out, bytes.map_or(-1, |b| b.len() as i64));
+    out.extend_from_slice(bytes.unwrap_or_default());
+}
+
+/// Zigzag, then seven bits a byte, lowest first (`ByteUtils.writeVarlong`); a varint is the same for its range.
+fn put_varlong(out: &mut Vec<u8>, value: i64) {
+    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or("it is cut short")?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn optional_bytes(&mut self) -> Result<Option<&'a [u8]>, &'static str> {
+        match self.varint()? {
+            -1 => Ok(None),
+            count => self.bytes(usize::try_from(count).map_err(|_| "a length is negative")?).map(Some),
+        }
+    }
+
+    fn varlong(&mut self) -> Result<i64, &'static str> {
+        let mut value = 0u64;
+        for shift in (0..70).step_by(7) {
+            let (&byte, rest) = self.0.split_first().ok_or("it is cut short")?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte < 0x80 {
+                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
+            }
+        }
+        Err("a number is too long")
+    }
+
+    fn varint(&mut self) -> Result<i32, &'static str> {
+        i32::try_from(self.varlong()?).map_err(|_| "a number is too large")
+    }
+}
