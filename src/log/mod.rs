@@ -3,14 +3,17 @@
 //! Facts of the format are cited as `module: Class.method` of Apache Kafka's source, 4.x.
 
 mod batch;
+mod check;
 mod codec;
 mod cut;
 mod header;
 mod index;
 mod record;
+mod scan;
 mod segment;
 
 pub use batch::{Batch, BatchBuilder};
+pub use check::{IndexChecker, IndexVerdict, SegmentCheck, SegmentProblem, check_segment};
 pub use codec::Codec;
 pub use cut::{Cut, CutQuality, HeldCut};
 pub use header::{BatchError, BatchHeader};
@@ -19,4 +22,5 @@ pub use index::{
     parse_offset_index, parse_time_index,
 };
 pub use record::Record;
+pub use scan::{BatchScanner, ScanEnd, ScannedBatch, Stop, scan, scan_until};
 pub use segment::{Listing, SealedSegment, SegmentEntry, SegmentFile, list_log, parse_segment_name, segment_file_name};
