@@ -4,6 +4,7 @@
 
 mod batch;
 mod check;
+mod checkpoint;
 mod codec;
 mod cut;
 mod header;
@@ -14,6 +15,7 @@ mod segment;
 
 pub use batch::{Batch, BatchBuilder};
 pub use check::{IndexChecker, IndexVerdict, SegmentCheck, SegmentProblem, check_segment};
+pub use checkpoint::{CHECKPOINT, Checkpoint, SEGMENTS_LOCK, WRITER_LOCK};
 pub use codec::Codec;
 pub use cut::{Cut, CutQuality, HeldCut};
 pub use header::{BatchError, BatchHeader};
