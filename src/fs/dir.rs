@@ -64,15 +64,6 @@ impl Dir {
         Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: path.into() })
     }
 
-    /// The same directory with a descriptor of its own, as locks need it.
-    pub(crate) fn reopen(&self) -> Result<Dir> {
-        let handle = self
-            .fs
-            .open_dir(Some(&self.handle), Path::new("."))
-            .map_err(|e| Error::io("open directory", &*self.path, e))?;
-        Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: self.path.clone() })
-    }
-
     /// The same open directory under the name it has been renamed to.
     pub(crate) fn renamed(&self, path: impl Into<PathBuf>) -> Dir {
         Dir { fs: self.fs.clone(), handle: self.handle.clone(), path: path.into().into() }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use clock::Clock;
 pub use dir::Dir;
@@ -27,8 +27,8 @@ pub use identity::Identity;
 pub(crate) use lock::{Deadline, Guard, lock_dir, lock_file, try_lock_dir};
 pub use mem::MemFs;
 pub use os::OsFs;
-pub(crate) use share::{Copied, Sharer, copy_range};
 pub use share::{Method, MethodChoice};
+pub(crate) use share::{Sharer, copy_range, falls_back, try_link};
 pub(crate) use sync::{replace_file, settle, write_new_file};
 
 /// An open file or directory of one of the two implementations.
@@ -179,6 +179,10 @@ pub enum VolumeKind {
 /// [`sync`](Fs::sync) returned `Ok`; after a `sync` failed, what it covered is in an unknown state and
 /// must not be synced again in the hope of better news.
 pub trait Fs: Send + std::marker::Sync + fmt::Debug {
+    /// The absolute path without symbolic links, as far as it exists; otherwise just made absolute.
+    fn canonical(&self, path: &Path) -> PathBuf {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    }
     /// Opens a directory: by path, or a subdirectory of `at` by name. By path, symbolic links are followed.
     fn open_dir(&self, at: Option<&Handle>, path: &Path) -> io::Result<Handle>;
     /// Opens the directory that contains this one (`..`).

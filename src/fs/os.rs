@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl, openat, renameat2};
 use nix::libc;
@@ -25,6 +25,18 @@ const DIR_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::
 const FILE_FLAGS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY).union(OFlag::O_NONBLOCK);
 
 impl Fs for OsFs {
+    fn canonical(&self, path: &Path) -> PathBuf {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        if let Ok(found) = std::fs::canonicalize(&absolute) {
+            return found;
+        }
+        // What does not exist yet lies in something that does.
+        match (absolute.parent().map(std::fs::canonicalize), absolute.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => absolute,
+        }
+    }
+
     fn open_dir(&self, at: Option<&Handle>, path: &Path) -> io::Result<Handle> {
         let fd = match at {
             Some(dir) => openat(os(dir)?, path, DIR_FLAGS | OFlag::O_NOFOLLOW, Mode::empty())?,

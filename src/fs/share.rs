@@ -104,15 +104,35 @@ impl Sharer {
         {
             return Ok(Copied { method: Method::Reflink, digest: None, bytes: 0 });
         }
-        if matches!(self.choice, MethodChoice::Auto | MethodChoice::Hardlink)
-            && may_link
-            && self.link_works.load(Ordering::Relaxed)
-            && self.link(from, name, to)?
-        {
+        if self.expects_to_link(may_link) && self.link(from, name, to)? {
             return Ok(Copied { method: Method::Hardlink, digest: None, bytes: 0 });
         }
         let (digest, bytes) = self.copy(from, name, source, to)?;
         Ok(Copied { method: Method::Copy, digest: Some(digest), bytes })
+    }
+
+    /// Finds out with one file what the pair of filesystems can do; leaves nothing behind.
+    pub(crate) fn probe(&self, from: &Dir, name: &str, source: &Stat, to: &Dir, may_link: bool) -> Result<()> {
+        let reflinks = matches!(self.choice, MethodChoice::Auto | MethodChoice::Reflink)
+            && self.reflink_works.load(Ordering::Relaxed)
+            && self.reflink(from, name, source, to)?;
+        if reflinks || (self.expects_to_link(may_link) && self.link(from, name, to)?) {
+            to.unlink(name)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a file will not be copied, as far as is known.
+    pub(crate) fn expects_to_share(&self, may_link: bool) -> bool {
+        let reflinks = matches!(self.choice, MethodChoice::Auto | MethodChoice::Reflink)
+            && self.reflink_works.load(Ordering::Relaxed);
+        reflinks || self.expects_to_link(may_link)
+    }
+
+    fn expects_to_link(&self, may_link: bool) -> bool {
+        may_link
+            && matches!(self.choice, MethodChoice::Auto | MethodChoice::Hardlink)
+            && self.link_works.load(Ordering::Relaxed)
     }
 
     fn reflink(&self, from: &Dir, name: &str, source: &Stat, to: &Dir) -> Result<bool> {

@@ -1,12 +1,13 @@
 //! What the verbs return. Everything here serialises as `docs/json.md` says.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::error::Damage;
 use crate::fs::Method;
+use crate::store::{LogRecord, Record, rfc3339};
 
 /// One snapshot, as `create` and `list` show it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -64,6 +65,55 @@ pub struct SnapshotInfo {
     /// What is wrong with it, as far as is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
+}
+
+impl SnapshotInfo {
+    pub(super) fn of(record: &Record, store: &Path) -> Self {
+        SnapshotInfo {
+            id: record.id.to_string(),
+            timestamp: rfc3339(record.timestamp),
+            timestamp_ms: record.timestamp,
+            scope: record.scope.to_string(),
+            base_offset: record.base_offset,
+            high_watermark: record.high_watermark,
+            log_end_offset: record.log_end_offset,
+            num_segments: record.num_segments,
+            total_size: record.total_size,
+            segment_offsets: record.segment_offsets.clone(),
+            logs: record.logs.iter().map(LogInfo::from).collect(),
+            methods: record.methods.clone(),
+            bytes_copied: record.bytes_copied,
+            bytes_shared: record.total_size.saturating_sub(record.bytes_copied),
+            exposed: record.exposed,
+            root: record.root.clone(),
+            path: store.join(record.id.to_string()),
+            pinned: record.pinned,
+            tags: record.tags.iter().cloned().collect(),
+            oldest_read: record.oldest_read.map(rfc3339),
+            verified: record.verified.as_ref().map(|(at, level, ok)| Verified {
+                at: rfc3339(*at),
+                level: level.clone(),
+                ok: *ok,
+            }),
+            damaged: record.damaged.clone(),
+        }
+    }
+}
+
+impl From<&LogRecord> for LogInfo {
+    fn from(log: &LogRecord) -> Self {
+        LogInfo {
+            topic: log.topic.clone(),
+            partition: log.partition,
+            base_offset: log.base_offset,
+            log_start_offset: log.log_start_offset,
+            high_watermark: log.high_watermark,
+            log_end_offset: log.log_end_offset,
+            num_segments: log.num_segments,
+            total_size: log.total_size,
+            segment_offsets: log.segment_offsets.clone(),
+        }
+    }
 }
 
 /// One log of a snapshot of a data directory.

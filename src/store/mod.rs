@@ -1,1 +1,233 @@
 //! What lies on disk: ids, manifests, states, the catalogue.
+//!
+//! ```text
+//! .snapshots/                    the store
+//! ├── .lock                      permanent
+//! ├── snapshots.json             catalogue: an index, always rebuildable
+//! ├── snapshot-1735998123000/
+//! │   ├── manifest.json          what it is
+//! │   ├── manifest.b3            digests of manifest.json and every data file
+//! │   ├── state.json             pins, tags, verifications
+//! │   └── …                      the files
+//! ├── .staging-1735998124000/    a snapshot in the making
+//! └── .trash-1735990000000/      a snapshot being deleted
+//! ```
+
+mod catalogue;
+mod digests;
+mod id;
+mod load;
+mod locate;
+mod manifest;
+mod sealed;
+mod state;
+mod sweep;
+mod time;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use catalogue::{Catalogue, LogRecord, Record, Seen};
+pub use digests::DigestList;
+pub(crate) use id::StoreName;
+pub use id::{IdQuery, SnapshotId};
+pub use load::Loaded;
+pub use locate::{Location, beside, locate, places};
+pub use manifest::{
+    DirManifest, FileManifest, FileRole, LogManifest, Manifest, Scope, SourceKind, SourceManifest, VERSION,
+};
+pub use state::{State, Verification};
+pub use time::rfc3339;
+
+use crate::error::{Error, Result};
+use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, lock_file, replace_file};
+
+/// The name of a store within a log directory.
+pub const IN_LOG: &str = ".snapshots";
+/// What is added to a data directory's name for the store beside it.
+pub const SUFFIX: &str = ".snapshots";
+/// The names within a snapshot.
+pub const MANIFEST: &str = "manifest.json";
+/// See [`MANIFEST`].
+pub const DIGESTS: &str = "manifest.b3";
+/// See [`MANIFEST`].
+pub const STATE: &str = "state.json";
+/// The names within a store.
+pub const CATALOGUE: &str = "snapshots.json";
+/// See [`CATALOGUE`].
+pub const LOCK: &str = ".lock";
+
+const MAX_CATALOGUE: u64 = 1 << 30;
+
+/// An open store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: Dir,
+}
+
+/// The catalogue held against the directories.
+#[derive(Debug, Clone)]
+pub struct Reconciled {
+    /// As it should be.
+    pub catalogue: Catalogue,
+    /// Whether it differs from what stands in `snapshots.json`.
+    pub stale: bool,
+}
+
+impl Store {
+    /// Opens an existing store.
+    pub fn open(fs: Arc<dyn Fs>, path: &Path) -> Result<Store> {
+        Ok(Store { dir: Dir::open_on(fs, path)? })
+    }
+
+    /// Opens a store or makes it, durably.
+    pub fn open_or_make(fs: Arc<dyn Fs>, path: &Path, mode: u32) -> Result<Store> {
+        match Store::open(fs.clone(), path) {
+            Err(e) if e.is_not_found() => {}
+            other => return other,
+        }
+        let parent = Dir::open_on(fs, path.parent().unwrap_or(Path::new("/")))?;
+        let name = path.file_name().unwrap_or_default();
+        let dir = match parent.make_dir(name, mode) {
+            // Another process was faster; its sync may still be on the way.
+            Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => {
+                parent.open_dir(name)?
+            }
+            other => other?,
+        };
+        parent.sync()?;
+        Ok(Store { dir })
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Takes the store's lock.
+    pub(crate) fn lock(&self, mode: LockMode, deadline: &Deadline) -> Result<Guard> {
+        lock_file(&self.dir, LOCK, mode, deadline, "the store of snapshots")
+    }
+
+    /// Everything in it that is a snapshot, was one, or will be one.
+    pub(crate) fn names(&self) -> Result<Vec<(String, StoreName)>> {
+        let entries = self.dir.list()?;
+        let name = |e: crate::fs::Entry| {
+            let name = e.name.into_string().ok()?;
+            let what = StoreName::parse(&name)?;
+            (e.kind == crate::fs::FileKind::Dir).then_some((name, what))
+        };
+        Ok(entries.into_iter().filter_map(name).collect())
+    }
+
+    /// The published snapshots, oldest first.
+    pub fn ids(&self) -> Result<Vec<SnapshotId>> {
+        let mut ids: Vec<SnapshotId> = self
+            .names()?
+            .into_iter()
+            .filter_map(|(_, what)| match what {
+                StoreName::Snapshot(id) => Some(id),
+                StoreName::Staging(_) | StoreName::Trash(_) => None,
+            })
+            .collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The next id: later than every name in the store and every one that the catalogue remembers.
+    pub(crate) fn next_id(&self, now: i64, _exclusive: &Guard) -> Result<SnapshotId> {
+        let named = self.names()?.into_iter().map(|(_, what)| what.id()).max();
+        let remembered = self.read_catalogue()?.and_then(|c| c.last_id.max(c.snapshots.last().map(|r| r.id)));
+        SnapshotId::next(now, named.max(remembered))
+    }
+
+    /// Reads the manifests of a snapshot. See [`Loaded::read`] for the errors.
+    pub fn load(&self, id: SnapshotId) -> Result<Loaded> {
+        let loaded = Loaded::read(id, self.dir.open_dir(id.to_string())?)?;
+        Ok(loaded)
+    }
+
+    /// The catalogue as it stands on disk; `None` where it is missing or not to be believed.
+    pub fn read_catalogue(&self) -> Result<Option<Catalogue>> {
+        let bytes = self.dir.try_read(CATALOGUE, MAX_CATALOGUE)?;
+        Ok(bytes.and_then(|bytes| Catalogue::parse(&bytes).ok()))
+    }
+
+    /// Holds the catalogue against the directories, which decide what exists. A snapshot whose root is not the one
+    /// that the catalogue remembers is damaged; only a repair that accepts it changes that.
+    pub fn reconcile(&self) -> Result<Reconciled> {
+        let on_disk = self.read_catalogue()?;
+        let missing = on_disk.is_none();
+        let old = on_disk.unwrap_or_default();
+        let ids = self.ids()?;
+        let mut snapshots = Vec::with_capacity(ids.len());
+        for id in &ids {
+            match self
+                .record(*id, old.snapshots.binary_search_by_key(id, |r| r.id).ok().and_then(|at| old.snapshots.get(at)))
+            {
+                Ok(record) => snapshots.push(record),
+                // Deleted between the listing and the look.
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let last_id = old.last_id.max(ids.last().copied());
+        let catalogue = Catalogue { last_id, snapshots };
+        Ok(Reconciled { stale: missing || catalogue != old, catalogue })
+    }
+
+    fn record(&self, id: SnapshotId, old: Option<&Record>) -> Result<Record> {
+        let dir = self.dir.open_dir(id.to_string())?;
+        let seen = load::look(&dir)?;
+        if let Some(old) = old
+            && old.seen.is_some()
+            && old.seen == seen
+        {
+            return Ok(old.clone());
+        }
+        let known_root = old.map(|r| r.root.clone()).filter(|root| !root.is_empty());
+        match Loaded::read(id, dir) {
+            Ok(loaded) => {
+                let root = loaded.root.to_hex();
+                match known_root {
+                    Some(known) if known != root.as_str() => {
+                        let why = format!("its root is {root}, the catalogue remembers {known}");
+                        Ok(Record { root: known, damaged: Some(why), seen: None, ..Record::of(&loaded, None) })
+                    }
+                    _ => Ok(Record::of(&loaded, seen)),
+                }
+            }
+            Err(e @ (Error::Integrity(_) | Error::Validation(_))) => {
+                let record = old.cloned().unwrap_or_else(|| Record::unknown(id, ""));
+                Ok(Record { damaged: Some(reason(&e)), seen: None, ..record })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Brings `snapshots.json` up to date. A failure is no failure of the operation that calls it, since the catalogue
+    /// is rebuilt from the directories whenever it is read: returns whether it was written.
+    pub(crate) fn write_catalogue(&self, catalogue: &Catalogue, _exclusive: &Guard) -> Result<()> {
+        replace_file(&self.dir, CATALOGUE, &catalogue.to_bytes()?, 0o666)
+    }
+
+    /// Replaces the state of a snapshot, durably.
+    pub(crate) fn write_state(&self, id: SnapshotId, state: &State, _exclusive: &Guard) -> Result<()> {
+        replace_file(&self.dir.open_dir(id.to_string())?, STATE, &state.to_bytes()?, 0o666)
+    }
+
+    /// Reads the state of a snapshot.
+    pub(crate) fn read_state(&self, id: SnapshotId) -> Result<State> {
+        load::read_state(&self.dir.open_dir(id.to_string())?)
+    }
+}
+
+fn reason(e: &Error) -> String {
+    match e {
+        Error::Integrity(e) => match e.damage.first() {
+            Some(d) => format!("{}: {}", d.path, d.detail),
+            None => e.what.clone(),
+        },
+        e => e.to_string(),
+    }
+}

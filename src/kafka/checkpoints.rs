@@ -1,0 +1,137 @@
+//! The text checkpoints of a broker.
+//!
+//! Offset checkpoints (`server-common: OffsetCheckpointFile`, `storage: CheckpointFile`): a version line `0`, a
+//! count line, then `topic partition offset` lines. Leader epochs (`storage: LeaderEpochCheckpointFile`): the same
+//! with `epoch startOffset` lines. A file of 0 bytes is one that was never written: it has no entries.
+
+use std::collections::HashMap;
+
+/// A checkpoint that is not in the expected form; says what is wrong.
+pub type Malformed = String;
+
+/// One file of offsets by topic and partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OffsetCheckpoint {
+    entries: HashMap<(String, i32), i64>,
+}
+
+impl OffsetCheckpoint {
+    /// Reads a checkpoint.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut entries = HashMap::new();
+        for line in lines(bytes)? {
+            // A topic name has no spaces in it: `clients: Topic.validate`.
+            let mut words = line.split(' ');
+            let entry = (|| {
+                let topic = words.next().filter(|t| !t.is_empty())?;
+                let partition = words.next()?.parse().ok().filter(|p: &i32| *p >= 0)?;
+                let offset = words.next()?.parse().ok()?;
+                words.next().is_none().then_some(((topic.to_owned(), partition), offset))
+            })();
+            let (key, offset) = entry.ok_or_else(|| format!("{line:?} is not `topic partition offset`"))?;
+            if entries.insert(key, offset).is_some() {
+                return Err(format!("{line:?} names a partition twice"));
+            }
+        }
+        Ok(OffsetCheckpoint { entries })
+    }
+
+    /// The offset of a partition.
+    pub fn get(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.entries.get(&(topic.to_owned(), partition)).copied()
+    }
+
+    /// How many partitions it has.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// A partition's `leader-epoch-checkpoint`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaderEpochs {
+    /// Epoch and the first offset written in it, ascending in both.
+    pub entries: Vec<(i32, i64)>,
+}
+
+impl LeaderEpochs {
+    /// Reads a checkpoint.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut entries: Vec<(i32, i64)> = Vec::new();
+        for line in lines(bytes)? {
+            let entry =
+                line.split_once(' ').and_then(|(epoch, start)| Some((epoch.parse().ok()?, start.parse().ok()?)));
+            let (epoch, start) = entry.ok_or_else(|| format!("{line:?} is not `epoch startOffset`"))?;
+            if entries.last().is_some_and(|(e, s)| *e >= epoch || *s > start) {
+                return Err(format!("{line:?} is out of order"));
+            }
+            entries.push((epoch, start));
+        }
+        Ok(LeaderEpochs { entries })
+    }
+
+    /// Without the epochs that begin at or beyond the end of a log that was cut.
+    pub fn cut(mut self, end: i64) -> Self {
+        self.entries.retain(|(_, start)| *start < end);
+        self
+    }
+
+    /// The bytes of the file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = format!("0\n{}\n", self.entries.len());
+        for (epoch, start) in &self.entries {
+            out.push_str(&format!("{epoch} {start}\n"));
+        }
+        out.into_bytes()
+    }
+}
+
+/// The entry lines, once version and count have been found right.
+fn lines(bytes: &[u8]) -> Result<Vec<&str>, Malformed> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
+    let mut lines = text.lines();
+    let Some(version) = lines.next() else { return Ok(Vec::new()) };
+    if version != "0" {
+        return Err(format!("version {version:?} is not known"));
+    }
+    let count: usize =
+        lines.next().and_then(|l| l.parse().ok()).ok_or_else(|| "the second line is not a count".to_owned())?;
+    let entries: Vec<&str> = lines.filter(|l| !l.is_empty()).collect();
+    if entries.len() != count {
+        return Err(format!("{} entries where the count says {count}", entries.len()));
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets() {
+        let c = OffsetCheckpoint::parse(b"0\n2\norders 0 12\na.b-c_d 10 -1\n").unwrap();
+        assert_eq!((c.get("orders", 0), c.get("a.b-c_d", 10), c.get("orders", 1)), (Some(12), Some(-1), None));
+        assert!(OffsetCheckpoint::parse(b"").unwrap().is_empty());
+        assert!(OffsetCheckpoint::parse(b"0\n0\n").unwrap().is_empty());
+        for bad in
+            ["1\n0\n", "0\n", "0\n1\n", "0\n1\na 0 1\nb 0 1\n", "0\n1\na 0\n", "0\n1\na b c\n", "0\n2\na 0 1\na 0 2\n"]
+        {
+            assert!(OffsetCheckpoint::parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn leader_epochs() {
+        let bytes = b"0\n2\n0 0\n3 700\n";
+        let epochs = LeaderEpochs::parse(bytes).unwrap();
+        assert_eq!(epochs.to_bytes(), bytes);
+        assert_eq!(epochs.clone().cut(700).entries, [(0, 0)]);
+        assert_eq!(epochs.cut(701).entries, [(0, 0), (3, 700)]);
+        assert!(LeaderEpochs::parse(b"0\n2\n3 0\n0 700\n").is_err());
+    }
+}

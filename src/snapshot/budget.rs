@@ -1,0 +1,76 @@
+//! How much may be copied because it cannot be shared.
+
+use std::ops::Add;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Result, ValidationError};
+use crate::fs::MethodChoice;
+
+/// Bytes, of what is not inherited.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Plan {
+    /// Of everything, inherited or not.
+    pub(super) total: u64,
+    /// Will have to be copied.
+    pub(super) copied: u64,
+    /// Of these, sealed data: what could be shared in a better place.
+    pub(super) sealed: u64,
+}
+
+impl Add for Plan {
+    type Output = Plan;
+
+    fn add(self, other: Plan) -> Plan {
+        Plan {
+            total: self.total.saturating_add(other.total),
+            copied: self.copied.saturating_add(other.copied),
+            sealed: self.sealed.saturating_add(other.sealed),
+        }
+    }
+}
+
+/// What the copies of sealed data may add up to. Nothing is copied wholesale without having been asked for.
+#[derive(Debug)]
+pub(super) struct Budget<'a> {
+    /// `None`: a part of the source, known once there is a plan.
+    asked: Option<u64>,
+    limit: AtomicU64,
+    copied: AtomicU64,
+    source: &'a Path,
+    store: &'a Path,
+}
+
+impl<'a> Budget<'a> {
+    pub(super) fn new(asked: Option<u64>, method: MethodChoice, source: &'a Path, store: &'a Path) -> Self {
+        let asked = if method == MethodChoice::Copy { asked.or(Some(u64::MAX)) } else { asked };
+        Budget { asked, limit: AtomicU64::new(0), copied: AtomicU64::new(0), source, store }
+    }
+
+    /// Whether the plan is within the limit, which holds from here on.
+    pub(super) fn accept(&self, plan: &Plan) -> Result<()> {
+        const FLOOR: u64 = 1 << 30;
+        let limit = self.asked.unwrap_or(FLOOR.max(plan.total / 10));
+        self.limit.store(limit, Ordering::Relaxed);
+        if plan.sealed <= limit { Ok(()) } else { Err(self.exceeded(plan.sealed)) }
+    }
+
+    /// Accounts for a copy that was made.
+    pub(super) fn spend(&self, bytes: u64) -> Result<()> {
+        let total = self.copied.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if total <= self.limit.load(Ordering::Relaxed) { Ok(()) } else { Err(self.exceeded(total)) }
+    }
+
+    fn exceeded(&self, bytes: u64) -> crate::Error {
+        ValidationError::TooMuchToCopy {
+            bytes,
+            limit: self.limit.load(Ordering::Relaxed),
+            source_path: self.source.into(),
+            store: self.store.into(),
+            advice: "a store on the source's own filesystem shares instead of copying; \
+                     `--max-copy SIZE` allows the copies"
+                .into(),
+        }
+        .into()
+    }
+}

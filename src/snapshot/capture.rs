@@ -1,0 +1,262 @@
+//! Getting the files of one directory into a staged snapshot, each by the cheapest method that is safe.
+
+use std::sync::mpsc;
+use std::thread;
+
+use super::budget::{Budget, Plan};
+use super::previous::{PreviousFile, PreviousLog};
+use crate::error::{Error, Result};
+use crate::fs::{Dir, Identity, Method, Open, Sharer, Stat, falls_back, try_link};
+use crate::kafka::Profile;
+use crate::log::SealedSegment;
+use crate::observe::Observer;
+use crate::store::{FileManifest, FileRole};
+
+/// What every directory of one create has in common.
+pub(super) struct Context<'a> {
+    pub(super) profile: Profile,
+    pub(super) sharer: &'a Sharer,
+    pub(super) budget: &'a Budget<'a>,
+    pub(super) observer: &'a Observer,
+    /// When the create began, milliseconds since 1970 UTC.
+    pub(super) now: i64,
+}
+
+/// One file of the source that is to be taken as it is.
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) role: FileRole,
+    /// The proof that it is never appended to again; side files have none and are never hard-linked.
+    pub(super) sealed: Option<SealedSegment>,
+    /// Whether a hard link is safe, given the writer.
+    pub(super) may_link: bool,
+}
+
+impl Wanted {
+    /// A file that belongs to no sealed segment.
+    pub(super) fn side(name: String) -> Self {
+        let role = FileRole::of_side_file(&name);
+        Wanted { name, role, sealed: None, may_link: false }
+    }
+}
+
+/// A file that is in the staging directory.
+pub(super) struct Staged {
+    pub(super) manifest: FileManifest,
+    /// Missing where the bytes have yet to be read.
+    pub(super) digest: Option<blake3::Hash>,
+    /// Whether this create made the inode, so that its bytes are not durable yet.
+    pub(super) fresh: bool,
+}
+
+/// One directory on its way into a snapshot: first what can be inherited, then, once the plan for the rest has
+/// been accepted, the rest.
+pub(super) struct Capture<'a> {
+    pub(super) source: &'a Dir,
+    pub(super) staging: Dir,
+    prefix: &'a str,
+    previous: Option<&'a PreviousLog<'a>>,
+    pub(super) staged: Vec<Staged>,
+    pending: Vec<(Wanted, Stat)>,
+}
+
+impl<'a> Capture<'a> {
+    pub(super) fn new(source: &'a Dir, staging: Dir, prefix: &'a str, previous: Option<&'a PreviousLog<'a>>) -> Self {
+        Capture { source, staging, prefix, previous, staged: Vec::new(), pending: Vec::new() }
+    }
+
+    /// One `stat` per file, and one link for each that is unchanged: looking and linking go on side by side.
+    /// A file that is gone meanwhile is an error; the source's lock or the caller's second look guards against it.
+    pub(super) fn inherit(&mut self, wanted: Vec<Wanted>, context: &Context<'_>) -> Result<()> {
+        let Some(previous) = self.previous else {
+            for file in wanted {
+                let stat = self.source.stat(&file.name)?;
+                self.pending.push((file, stat));
+            }
+            return Ok(());
+        };
+        let (to_link, names) = mpsc::channel::<Vec<String>>();
+        let (from, to) = (&previous.dir, self.staging.clone());
+        let missed = thread::scope(|scope| -> Result<_> {
+            let linker = scope.spawn(move || link_all(from, &to, names, context.observer));
+            let looked = self.look(wanted, previous, context, to_link);
+            let missed = linker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            looked?;
+            missed
+        })?;
+        if !missed.is_empty() {
+            self.take_back(missed)?;
+        }
+        Ok(())
+    }
+
+    fn look(
+        &mut self,
+        wanted: Vec<Wanted>,
+        previous: &PreviousLog<'a>,
+        context: &Context<'_>,
+        to_link: mpsc::Sender<Vec<String>>,
+    ) -> Result<()> {
+        const BATCH: usize = 64;
+        let mut batch = Vec::with_capacity(BATCH);
+        for file in wanted {
+            context.observer.check()?;
+            let stat = self.source.stat(&file.name)?;
+            match previous.unchanged(&file.name, &stat) {
+                Some(found) if !found.manifest.trimmed => {
+                    let same_inode = previous.same_inode(&found, &stat);
+                    self.staged.push(inherited(&found, &stat, same_inode, context.now));
+                    batch.push(file.name);
+                }
+                _ => self.pending.push((file, stat)),
+            }
+            if batch.len() == BATCH {
+                // A linker that stopped says why when it is joined.
+                let _ = to_link.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+            }
+        }
+        let _ = to_link.send(batch);
+        Ok(())
+    }
+
+    /// What could not be linked after all is shared like a new file.
+    fn take_back(&mut self, missed: Vec<String>) -> Result<()> {
+        for name in missed {
+            let path = self.path(&name);
+            let Some(at) = self.staged.iter().position(|s| s.manifest.path == path) else { continue };
+            let was = self.staged.swap_remove(at).manifest;
+            let stat = self.source.stat(&name)?;
+            self.pending.push((Wanted { name, role: was.kind, sealed: None, may_link: was.exposed }, stat));
+        }
+        Ok(())
+    }
+
+    /// A file whose previous version is known to be right, whatever the rules above say of its source.
+    pub(super) fn inherit_one(
+        &mut self,
+        found: &PreviousFile<'_>,
+        name: &str,
+        now: Option<(&Stat, i64)>,
+    ) -> Result<bool> {
+        let Some(previous) = self.previous else { return Ok(false) };
+        match try_link(&previous.dir, name, &self.staging) {
+            Ok(()) => {}
+            Err(e) if falls_back(&e) || e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Error::io("link", previous.dir.path_of(name), e)),
+        }
+        let mut staged = match now {
+            Some((stat, now_ms)) => inherited(found, stat, previous.same_inode(found, stat), now_ms),
+            None => Staged { manifest: found.manifest.clone(), digest: Some(found.digest), fresh: false },
+        };
+        staged.manifest.method = Method::Inherit;
+        self.staged.push(staged);
+        Ok(true)
+    }
+
+    /// Finds out, with the first new sealed file, what the filesystems can do, and what would have to be copied.
+    pub(super) fn plan(&self, context: &Context<'_>) -> Result<Plan> {
+        if let Some((file, stat)) = self.pending.iter().find(|(f, _)| f.sealed.is_some()) {
+            context.sharer.probe(self.source, &file.name, stat, &self.staging, file.may_link)?;
+        }
+        let inherited = self.staged.iter().map(|s| s.manifest.size).sum();
+        let mut plan = Plan { total: inherited, ..Plan::default() };
+        for (file, stat) in &self.pending {
+            let copied = if context.sharer.expects_to_share(file.may_link) { 0 } else { stat.size };
+            let sealed = if file.sealed.is_some() { copied } else { 0 };
+            plan = plan + Plan { total: stat.size, copied, sealed };
+        }
+        Ok(plan)
+    }
+
+    pub(super) fn into_staged(self) -> Vec<Staged> {
+        self.staged
+    }
+
+    /// Shares everything that was not inherited.
+    pub(super) fn share_rest(&mut self, context: &Context<'_>) -> Result<()> {
+        for (file, before) in std::mem::take(&mut self.pending) {
+            context.observer.check()?;
+            let staged = self.share(&file, &before, context)?;
+            self.staged.push(staged);
+            context.observer.advance(1, 0);
+        }
+        Ok(())
+    }
+
+    fn share(&self, file: &Wanted, before: &Stat, context: &Context<'_>) -> Result<Staged> {
+        let opened = self.source.open_file(&file.name, Open::Read)?;
+        if context.profile != Profile::Native {
+            // Before its identity is taken: a later write through a mapping then moves the mtime.
+            opened.sync()?;
+        }
+        let shared = context.sharer.share(self.source, &file.name, before, &self.staging, file.may_link)?;
+        if shared.method == Method::Copy && file.sealed.is_some() {
+            context.budget.spend(shared.bytes)?;
+        }
+        // After sharing: a hard link moves the ctime.
+        let after = self.source.stat(&file.name)?;
+        let attributes = opened.attributes()?;
+        let size = match shared.method {
+            Method::Copy => shared.bytes,
+            _ => self.staging.stat(&file.name)?.size,
+        };
+        let manifest = FileManifest {
+            path: self.path(&file.name),
+            kind: file.role,
+            size,
+            method: shared.method,
+            exposed: shared.method == Method::Hardlink,
+            trimmed: false,
+            uid: after.uid,
+            gid: after.gid,
+            mode: after.mode,
+            mtime: after.mtime,
+            xattrs: attributes.xattrs,
+            read_at: context.now,
+            // What was copied while it changed is not what the identity stands for.
+            source: (Identity::from(before).same_but_ctime(&Identity::from(&after)) && size == after.size)
+                .then(|| Identity::from(&after)),
+            trusted: Identity::from(&after).trusted(context.now),
+        };
+        let fresh = shared.method != Method::Hardlink;
+        Ok(Staged { manifest, digest: shared.digest, fresh })
+    }
+
+    pub(super) fn path(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
+    }
+}
+
+fn inherited(found: &PreviousFile<'_>, now: &Stat, same_inode: bool, now_ms: i64) -> Staged {
+    let source = Identity::from(now);
+    let manifest = FileManifest {
+        method: Method::Inherit,
+        exposed: same_inode,
+        // The ctime of a shared inode may have moved a moment ago.
+        trusted: if same_inode { source.trusted(now_ms) } else { found.manifest.trusted },
+        uid: now.uid,
+        gid: now.gid,
+        mode: now.mode,
+        source: Some(source),
+        ..found.manifest.clone()
+    };
+    Staged { manifest, digest: Some(found.digest), fresh: false }
+}
+
+/// Links every name that arrives; returns those that did not work for a reason that another method may not have.
+fn link_all(from: &Dir, to: &Dir, names: mpsc::Receiver<Vec<String>>, observer: &Observer) -> Result<Vec<String>> {
+    let mut missed = Vec::new();
+    for batch in names {
+        observer.check()?;
+        let files = batch.len() as u64;
+        for name in batch {
+            match try_link(from, &name, to) {
+                Ok(()) => {}
+                Err(e) if falls_back(&e) || e.kind() == std::io::ErrorKind::NotFound => missed.push(name),
+                Err(e) => return Err(Error::io("link", from.path_of(&name), e)),
+            }
+        }
+        observer.advance(files, 0);
+    }
+    Ok(missed)
+}

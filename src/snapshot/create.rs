@@ -1,0 +1,352 @@
+//! Taking a snapshot.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use super::budget::Budget;
+use super::capture::{Capture, Context, Staged, Wanted};
+use super::hash::hash_all;
+use super::log_capture::{CapturedLog, LogCapture};
+use super::manager::SnapshotManager;
+use super::outcome::{Created, LeftOut, SnapshotInfo};
+use super::previous::Previous;
+use super::source::Source;
+use super::staging::StagedSnapshot;
+use crate::error::{ConcurrencyError, Error, Result, ValidationError};
+use crate::fs::{Deadline, Dir, Guard, LockMode, Method, Open, Sharer, settle, try_lock_dir, write_new_file};
+use crate::log::{HeldCut, list_log};
+use crate::observe::Observer;
+use crate::store::{
+    DIGESTS, DigestList, DirManifest, Loaded, MANIFEST, Manifest, Record, STATE, Scope, SnapshotId, SourceManifest,
+    State, Store, VERSION, rfc3339,
+};
+
+/// A snapshot about to be taken; see [`SnapshotManager::create`].
+#[derive(Debug)]
+#[must_use = "nothing happens before `run`"]
+pub struct Create<'m> {
+    manager: &'m SnapshotManager,
+    force: bool,
+    tags: BTreeSet<String>,
+    cut: Option<HeldCut>,
+}
+
+/// What stands in the staging directory, complete but for the manifests.
+struct Assembled {
+    files: Vec<Staged>,
+    manifest: Manifest,
+    dirs: Vec<Dir>,
+    left_out: Vec<LeftOut>,
+    bytes_hashed: u64,
+}
+
+impl<'m> Create<'m> {
+    pub(super) fn new(manager: &'m SnapshotManager) -> Self {
+        Create { manager, force: false, tags: BTreeSet::new(), cut: None }
+    }
+
+    /// Passes over `min_interval`.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Gives the snapshot a tag.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.insert(tag.into());
+        self
+    }
+
+    /// Takes the log exactly up to a cut that its writer named with [`Log::cut`](crate::log::Log::cut).
+    /// Without it the cut is decided from outside: behind the last batch whose CRC holds.
+    pub fn at(mut self, cut: HeldCut) -> Self {
+        self.cut = Some(cut);
+        self
+    }
+
+    /// Takes the snapshot.
+    ///
+    /// After `Ok` it is published and survives a power cut at any later moment. After an error nothing is listed
+    /// that was not before, and what was staged is removed; only an error of the very last sync leaves the outcome
+    /// unknown, and says so. The log is never written to.
+    ///
+    /// # Errors
+    ///
+    /// `Validation`: no such source, not a log, too much to copy. `Concurrency`: too soon after the last snapshot, a
+    /// lock not had in time, a broker runs on the source. `Filesystem`: disk full, permission, I/O.
+    /// `Integrity`: a cut was given and the log does not hold it. `Interrupted`: the observer was cancelled.
+    pub fn run(self) -> Result<Created> {
+        let started = Instant::now();
+        let Create { manager, force, tags, cut } = self;
+        let config = manager.config();
+        let observer = &config.observer;
+        let deadline = manager.deadline();
+        let in_data_store = manager.location()?.is_some_and(|found| found.scope.is_some());
+        let source =
+            Source::open(manager.fs(), manager.source(), config.profile, in_data_store, cut, &deadline, observer)?;
+        let store = manager.make_store(&source)?;
+        let now = config.clock.now();
+        let (staged, previous) = begin(manager, &store, &source, force, now, &deadline)?;
+        let assembled = assemble(manager, &store, source, &staged, previous.as_ref(), now)?;
+        let Assembled { files, mut manifest, dirs, left_out, bytes_hashed } = assembled;
+        observer.phase("sync", 0, 0);
+        manifest.files = files.iter().map(|f| f.manifest.clone()).collect();
+        manifest.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        write_manifests(staged.dir(), &manifest, &files, &State { tags, ..State::default() })?;
+        settle(&dirs, files.len())?;
+        observer.check()?;
+
+        let guard = store.lock(LockMode::Exclusive, &deadline)?;
+        if !force {
+            // Another create may have come first meanwhile.
+            let records = store.reconcile()?.catalogue.snapshots;
+            let scope = &manifest.source.scope;
+            too_soon(manager, records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none()), now)?;
+        }
+        let id = staged.id();
+        staged.publish()?;
+        drop(previous);
+        let record = note(&store, id, &guard, observer)?;
+        drop(guard);
+        Ok(Created {
+            snapshot: SnapshotInfo::of(&record, store.dir().path()),
+            elapsed_ms: started.elapsed().as_secs_f64() * 1000.0,
+            bytes_hashed,
+            left_out,
+        })
+    }
+}
+
+/// Brings the catalogue up to date. The snapshot is published and durable whether or not that works.
+fn note(store: &Store, id: SnapshotId, guard: &Guard, observer: &Observer) -> Result<Record> {
+    let catalogue = store.reconcile()?.catalogue;
+    if let Err(e) = store.write_catalogue(&catalogue, guard) {
+        observer.warn(&format!("{e}; the catalogue will be rebuilt, the snapshot is not affected"));
+    }
+    match catalogue.get(id) {
+        Some(record) => Ok(record.clone()),
+        None => Ok(Record::from(&store.load(id)?)),
+    }
+}
+
+/// Under the store's lock: is it time, which id, which snapshot to inherit from.
+fn begin(
+    manager: &SnapshotManager,
+    store: &Store,
+    source: &Source,
+    force: bool,
+    now: i64,
+    deadline: &Deadline,
+) -> Result<(StagedSnapshot, Option<Previous>)> {
+    let guard = store.lock(LockMode::Exclusive, deadline)?;
+    // Leftovers of the dead may be in the way of a full disk; that they cannot be removed is no reason to stop.
+    let _ = store.sweep(&guard);
+    let records = store.reconcile()?.catalogue.snapshots;
+    let of_scope = |r: &&Record| r.scope == source.scope && r.damaged.is_none();
+    if !force {
+        too_soon(manager, records.iter().rfind(of_scope), now)?;
+    }
+    let id = store.next_id(now, &guard)?;
+    let mode = store.dir().stat_self()?.mode & 0o777;
+    let staged = StagedSnapshot::begin(store.dir(), id, mode)?;
+    // The newest of the same scope, else the newest that covers everything.
+    let newest = records.iter().filter(of_scope).rev();
+    let wider = records.iter().filter(|r| r.scope == Scope::All && r.damaged.is_none()).rev();
+    let held = newest.chain(wider).find_map(|r| {
+        let guard = try_lock_dir(store.dir(), r.id.to_string(), LockMode::Shared).ok().flatten()?;
+        Some((r.id, guard))
+    });
+    drop(guard);
+    let previous = held.and_then(|(id, guard)| {
+        // One that cannot be read is verify's business; this snapshot then shares everything anew.
+        let dir = guard.dir()?.clone();
+        let loaded = Loaded::read(id, dir.clone()).ok()?;
+        Some(Previous::new(loaded, dir, guard))
+    });
+    Ok((staged, previous))
+}
+
+fn too_soon(manager: &SnapshotManager, last: Option<&Record>, now: i64) -> Result<()> {
+    let min_interval = manager.config().min_interval;
+    let Some(last) = last else { return Ok(()) };
+    // A clock that went backwards makes the last one lie in the future: that is not "too soon".
+    let Ok(age) = u64::try_from(now.saturating_sub(last.timestamp)) else { return Ok(()) };
+    let age = Duration::from_millis(age);
+    if age < min_interval {
+        return Err(ConcurrencyError::TooSoon { last: last.id.to_string(), age, min_interval }.into());
+    }
+    Ok(())
+}
+
+/// Everything but the manifests: links, clones, copies, digests.
+fn assemble(
+    manager: &SnapshotManager,
+    store: &Store,
+    source: Source,
+    staged: &StagedSnapshot,
+    previous: Option<&Previous>,
+    now: i64,
+) -> Result<Assembled> {
+    let config = manager.config();
+    let observer = &config.observer;
+    let listings = source.logs.par_iter().map(|log| list_log(&log.dir)).collect::<Result<Vec<_>>>()?;
+    let previous_of = |prefix: &str| match previous {
+        Some(previous) => previous.log(prefix),
+        None => Ok(None),
+    };
+    let previous_logs = source.logs.par_iter().map(|log| previous_of(&log.prefix)).collect::<Result<Vec<_>>>()?;
+    let has_root = source.logs.iter().all(|l| !l.prefix.is_empty());
+    let previous_root = if has_root { previous_of("")? } else { None };
+    let sharer = Sharer::new(config.method, observer);
+    let volume = store.dir().volume()?;
+    let budget = Budget::new(config.max_copy, config.method, source.path(), store.dir().path());
+    let context = Context { profile: source.profile, sharer: &sharer, budget: &budget, observer, now };
+
+    let files = listings.iter().map(|l| l.segments.len() as u64 * 3).sum();
+    observer.phase("share", files, 0);
+    let mut root = Capture::new(&source.dir, staged.dir().clone(), "", previous_root.as_ref());
+    let root_files = source.root_files.iter().map(|name| Wanted::side(name.clone())).collect();
+    root.inherit(root_files, &context)?;
+    // Links in one directory do not get faster with two threads, links in different directories do.
+    let logs = source
+        .logs
+        .par_iter()
+        .zip(&listings)
+        .zip(&previous_logs)
+        .map(|((log, listing), previous)| {
+            let dir = match log.prefix.as_str() {
+                "" => staged.dir().clone(),
+                prefix => staged.dir().make_dir(prefix, log.dir.stat_self()?.mode & 0o777 | 0o700)?,
+            };
+            LogCapture::begin(log, listing, dir, previous.as_ref(), &context)
+        })
+        .collect::<Result<Vec<_>>>()?;
+
+    let mut plan = root.plan(&context)?;
+    for log in &logs {
+        plan = plan + log.plan(&context)?;
+    }
+    budget.accept(&plan)?;
+    if plan.copied > volume.available {
+        let path = store.dir().path();
+        return Err(Error::io("find room for the copies in", path, std::io::ErrorKind::StorageFull.into()));
+    }
+
+    // A broker's checkpoints must not be newer than its logs: they go first.
+    root.share_rest(&context)?;
+    let captured = logs.into_par_iter().map(|l| l.finish(&context)).collect::<Result<Vec<_>>>()?;
+    let root = root.into_staged();
+    finish(manager, source, staged, root, captured, now)
+}
+
+/// Digests, durability of the new bytes, and the manifest.
+fn finish(
+    manager: &SnapshotManager,
+    source: Source,
+    staged: &StagedSnapshot,
+    root: Vec<Staged>,
+    captured: Vec<CapturedLog>,
+    now: i64,
+) -> Result<Assembled> {
+    let observer = &manager.config().observer;
+    let mut dirs = vec![DirManifest::new("", &source.dir.attributes()?)];
+    let mut left_out = source.left_out.clone();
+    let mut staging = vec![staged.dir().clone()];
+    let mut files: Vec<(usize, Staged)> = root.into_iter().map(|s| (0, s)).collect();
+    let mut logs = Vec::with_capacity(captured.len());
+    for (log, from) in captured.into_iter().zip(&source.logs) {
+        let mut at = 0;
+        if !from.prefix.is_empty() {
+            dirs.push(DirManifest::new(&from.prefix, &from.dir.attributes()?));
+            at = staging.len();
+            staging.push(log.staging);
+        }
+        files.extend(log.staged.into_iter().map(|s| (at, s)));
+        logs.push(log.manifest);
+        left_out.extend(log.left_out);
+    }
+    // Truncation and retention may go on: what was shared is in the staging directory.
+    let source_manifest = SourceManifest {
+        path: manager.fs().canonical(source.path()).to_string_lossy().into_owned(),
+        kind: source.kind,
+        profile: source.profile,
+        scope: source.scope.clone(),
+    };
+    drop(source);
+
+    let unread: Vec<usize> =
+        (0..files.len()).filter(|i| files.get(*i).is_some_and(|(_, f)| f.digest.is_none())).collect();
+    let to_hash: Vec<(&Dir, &str)> = unread
+        .iter()
+        .filter_map(|i| files.get(*i))
+        .filter_map(|(at, f)| Some((staging.get(*at)?, f.manifest.path.rsplit('/').next()?)))
+        .collect();
+    let bytes_to_hash = unread.iter().filter_map(|i| files.get(*i)).map(|(_, f)| f.manifest.size).sum();
+    observer.phase("hash", to_hash.len() as u64, bytes_to_hash);
+    let hashed = hash_all(&to_hash, observer);
+    for (i, hashed) in unread.iter().zip(hashed) {
+        let (digest, size) = hashed?;
+        if let Some((_, file)) = files.get_mut(*i) {
+            file.digest = Some(digest);
+            file.manifest.size = size;
+        }
+    }
+    make_durable(&files, &staging)?;
+    let files: Vec<Staged> = files.into_iter().map(|(_, f)| f).collect();
+    let manifest = Manifest {
+        version: VERSION,
+        requires: Vec::new(),
+        id: staged.id(),
+        created_at: rfc3339(now),
+        created_ms: now,
+        cowlog: env!("CARGO_PKG_VERSION").into(),
+        source: source_manifest,
+        logs,
+        dirs,
+        files: Vec::new(),
+    };
+    Ok(Assembled { files, manifest, dirs: staging, left_out, bytes_hashed: bytes_to_hash })
+}
+
+/// Clones and copies need a sync of their own; links of durable files do not. Serially: parallel syncs are slower on
+/// btrfs, and no faster elsewhere. A clone that is not synced comes back empty after a power cut.
+fn make_durable(files: &[(usize, Staged)], staging: &[Dir]) -> Result<()> {
+    /// Above so many one sync of the whole filesystem is cheaper, though it waits for other people's data too.
+    const MANY: usize = 500;
+    let fresh: Vec<&(usize, Staged)> =
+        files.iter().filter(|(_, f)| f.fresh && f.manifest.method != Method::Inherit).collect();
+    let dir = |at: usize| staging.get(at);
+    if fresh.len() > MANY
+        && let Some(first) = dir(0)
+    {
+        return first.sync_filesystem();
+    }
+    for (at, file) in fresh {
+        let name = file.manifest.path.rsplit('/').next().unwrap_or(&file.manifest.path);
+        if let Some(dir) = dir(*at) {
+            dir.open_file(name, Open::Read)?.sync()?;
+        }
+    }
+    Ok(())
+}
+
+/// `state.json`, `manifest.json`, `manifest.b3`: durable but for their names.
+fn write_manifests(dir: &Dir, manifest: &Manifest, files: &[Staged], state: &State) -> Result<()> {
+    let bytes = manifest.to_bytes()?;
+    let mut digests: Vec<(String, blake3::Hash)> = Vec::with_capacity(files.len() + 1);
+    digests.push((MANIFEST.to_owned(), blake3::hash(&bytes)));
+    for file in files {
+        let digest = file.digest.ok_or_else(|| {
+            ValidationError::refused(format!("{} was not read; this is a fault of cowlog", file.manifest.path))
+        })?;
+        digests.push((file.manifest.path.clone(), digest));
+    }
+    write_new_file(dir, MANIFEST, &bytes, 0o666)?;
+    write_new_file(dir, DIGESTS, &DigestList::new(digests).to_bytes(), 0o666)?;
+    if *state != State::default() {
+        write_new_file(dir, STATE, &state.to_bytes()?, 0o666)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The entrance: one manager per source.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::config::SnapshotConfig;
+use super::create::Create;
+use super::outcome::SnapshotInfo;
+use super::source::Source;
+use crate::error::{Result, ValidationError};
+use crate::fs::{Deadline, Fs, LockMode, OsFs, VolumeKind};
+use crate::kafka::{Profile, datadir};
+use crate::store::{self, IN_LOG, IdQuery, Loaded, Record, Scope, SnapshotId, SourceKind, Store};
+
+/// The snapshots of one source: a log, or a data directory.
+///
+/// All methods take `&self`; a manager may be shared between threads, and any number of managers, in this process and
+/// in others, may work on one store. Nothing is held between calls: every call looks at the disk.
+#[derive(Debug, Clone)]
+pub struct SnapshotManager {
+    fs: Arc<dyn Fs>,
+    source: PathBuf,
+    config: SnapshotConfig,
+}
+
+impl SnapshotManager {
+    /// For a source with the default settings. The source need not exist any more, nor its store exist yet.
+    pub fn open(source: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(source, SnapshotConfig::default())
+    }
+
+    /// For a source with other settings.
+    pub fn open_with(source: impl AsRef<Path>, config: SnapshotConfig) -> Result<Self> {
+        Self::open_on(Arc::new(OsFs), source, config)
+    }
+
+    /// On another implementation of the operating system.
+    ///
+    /// What dead processes left in the store is swept, if nobody holds the store at the moment.
+    pub fn open_on(fs: Arc<dyn Fs>, source: impl AsRef<Path>, config: SnapshotConfig) -> Result<Self> {
+        let manager = SnapshotManager { fs, source: source.as_ref().to_owned(), config };
+        if let Some(store) = manager.find_store()? {
+            manager.sweep(&store);
+        }
+        Ok(manager)
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &SnapshotConfig {
+        &self.config
+    }
+
+    /// The source.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// Where the store is; `None` where there is none yet.
+    pub fn store_path(&self) -> Result<Option<PathBuf>> {
+        Ok(self.find_store()?.map(|s| s.dir().path().to_owned()))
+    }
+
+    /// Begins a snapshot.
+    pub fn create(&self) -> Create<'_> {
+        Create::new(self)
+    }
+
+    /// All snapshots of the source, oldest first; none where there is no store. Snapshots whose manifest cannot be
+    /// believed are among them, with [`SnapshotInfo::damaged`] set.
+    pub fn list(&self) -> Result<Vec<SnapshotInfo>> {
+        let Some(store) = self.find_store()? else { return Ok(Vec::new()) };
+        Ok(self.records(&store)?.iter().map(|r| SnapshotInfo::of(r, store.dir().path())).collect())
+    }
+
+    /// One snapshot: `latest`, an id, its digits, or the beginning of either.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` for an id that is no id, fits none or several; `Integrity` where its manifest is not to be
+    /// believed.
+    pub fn get(&self, id: &str) -> Result<SnapshotInfo> {
+        let store = self.store()?;
+        let id = self.resolve(&store, id)?;
+        let loaded = store.load(id)?;
+        let record = match self.records(&store)?.into_iter().find(|r| r.id == id) {
+            Some(record) => record,
+            None => Record::from(&loaded),
+        };
+        Ok(SnapshotInfo::of(&record, store.dir().path()))
+    }
+
+    /// What the manifests of a snapshot say, once they have been found to hold.
+    pub fn manifest(&self, id: &str) -> Result<Loaded> {
+        let store = self.store()?;
+        store.load(self.resolve(&store, id)?)
+    }
+
+    pub(super) fn fs(&self) -> &Arc<dyn Fs> {
+        &self.fs
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.config.lock_timeout, &self.config.observer)
+    }
+
+    pub(super) fn find_store(&self) -> Result<Option<Store>> {
+        match self.location()? {
+            Some(found) => Ok(Some(Store::open(self.fs.clone(), &found.path)?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn location(&self) -> Result<Option<store::Location>> {
+        store::locate(&self.fs, &self.source, self.config.store.as_deref())
+    }
+
+    /// The store, which must be there.
+    pub(super) fn store(&self) -> Result<Store> {
+        self.find_store()?.ok_or_else(|| {
+            let looked = store::places(&self.fs, &self.source, self.config.store.as_deref());
+            ValidationError::NoSuchStore { source_path: self.source.clone(), looked }.into()
+        })
+    }
+
+    /// The store, made where it is missing: in a native log that stands alone, beside everything else.
+    pub(super) fn make_store(&self, source: &Source) -> Result<Store> {
+        let path = match (self.location()?, &self.config.store) {
+            (Some(found), _) => found.path,
+            (None, Some(path)) => self.fs.canonical(path),
+            (None, None) => self.place_for_store(source)?,
+        };
+        let mode = source.dir.stat_self()?.mode & 0o777;
+        let store = Store::open_or_make(self.fs.clone(), &path, mode | 0o700)?;
+        match store.dir().volume()?.kind {
+            VolumeKind::Network if !self.config.allow_network => Err(ValidationError::Refused {
+                what: format!(
+                    "{} is on a network filesystem, where locks may not reach other machines",
+                    path.display()
+                ),
+                path: Some(path),
+                hint: Some("put the store on a local filesystem, or allow it where no other machine uses it".into()),
+            }
+            .into()),
+            VolumeKind::Overlay => {
+                self.config.observer.warn("the store is on an overlay filesystem; a lower layer is copied, not shared");
+                Ok(store)
+            }
+            _ => Ok(store),
+        }
+    }
+
+    fn place_for_store(&self, source: &Source) -> Result<PathBuf> {
+        let path = self.fs.canonical(&self.source);
+        if source.kind == SourceKind::Log && source.profile == Profile::Native {
+            return Ok(path.join(IN_LOG));
+        }
+        let whole = match source.scope {
+            Scope::All => Some(path.as_path()),
+            Scope::Topic(_) | Scope::Partition { .. } => path.parent(),
+        };
+        whole.and_then(store::beside).ok_or_else(|| {
+            ValidationError::Refused {
+                what: format!("there is no place beside {}", path.display()),
+                path: Some(path.clone()),
+                hint: Some("name one with `--store DIR`".into()),
+            }
+            .into()
+        })
+    }
+
+    /// The scope that the source's path selects in its store; `None` selects all snapshots.
+    pub(super) fn scope(&self) -> Result<Option<Scope>> {
+        Ok(self.location()?.and_then(|found| found.scope))
+    }
+
+    /// What the store knows, without writing to it, restricted to the source's scope.
+    pub(super) fn records(&self, store: &Store) -> Result<Vec<Record>> {
+        let mut records = store.reconcile()?.catalogue.snapshots;
+        if let Some(scope) = self.scope()? {
+            // A snapshot that cannot be read could be of any scope.
+            records.retain(|r| r.scope == scope || r.root.is_empty());
+        }
+        Ok(records)
+    }
+
+    /// The snapshot that is meant.
+    pub(super) fn resolve(&self, store: &Store, id: &str) -> Result<SnapshotId> {
+        let query: IdQuery = id.parse()?;
+        let ids: Vec<SnapshotId> = if query.is_latest() && self.scope()?.is_some() {
+            self.records(store)?.iter().filter(|r| r.damaged.is_none()).map(|r| r.id).collect()
+        } else {
+            store.ids()?
+        };
+        query.resolve(&ids)?.ok_or_else(|| {
+            ValidationError::NoSuchSnapshot { id: query.to_string(), store: store.dir().path().into() }.into()
+        })
+    }
+
+    /// Best effort: whoever cannot write to the store cannot clean up in it either.
+    fn sweep(&self, store: &Store) {
+        let now = Deadline::after(std::time::Duration::ZERO, &self.config.observer);
+        let Ok(names) = store.names() else { return };
+        if names.iter().all(|(_, what)| matches!(what, store::StoreName::Snapshot(_))) {
+            return;
+        }
+        if let Ok(guard) = store.lock(LockMode::Exclusive, &now) {
+            let _ = store.sweep(&guard);
+        }
+    }
+
+    /// Whether the source is a directory of logs.
+    pub fn is_data_dir(&self) -> Result<bool> {
+        datadir::is_data_dir(&crate::fs::Dir::open_on(self.fs.clone(), &self.source)?)
+    }
+}

@@ -1,0 +1,229 @@
+//! What is snapshotted: one log, or a data directory with all its logs.
+
+use std::path::Path;
+
+use super::outcome::LeftOut;
+use crate::error::{ConcurrencyError, Error, Result, ValidationError};
+use crate::fs::{Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file};
+use crate::kafka::{Profile, datadir};
+use crate::log::{self, HeldCut};
+use crate::observe::Observer;
+use crate::store::{Scope, SourceKind};
+use std::sync::Arc;
+
+/// A source, open, with its native logs locked against truncation and retention.
+pub(super) struct Source {
+    pub(super) dir: Dir,
+    pub(super) kind: SourceKind,
+    pub(super) profile: Profile,
+    pub(super) scope: Scope,
+    pub(super) logs: Vec<SourceLog>,
+    pub(super) root_files: Vec<String>,
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// One log of a source.
+pub(super) struct SourceLog {
+    /// Its directory within a snapshot: empty for a log that stands alone.
+    pub(super) prefix: String,
+    pub(super) topic: Option<(String, i32)>,
+    pub(super) dir: Dir,
+    pub(super) profile: Profile,
+    pub(super) marks: Marks,
+    /// The cut that its writer named.
+    pub(super) cut: Option<log::Cut>,
+    /// Shared `.segments.lock` of a native log, until its files have been shared.
+    _guard: Option<Guard>,
+}
+
+/// What the writer says of a log beside the log itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Marks {
+    pub(super) log_start: Option<i64>,
+    pub(super) high_watermark: Option<i64>,
+    pub(super) recovery_point: Option<i64>,
+}
+
+impl Source {
+    /// Opens what `path` names. Fails with `NoSuchSource`, `NotALog`, `Busy` (a broker runs on it) or `Locked` (a
+    /// truncation holds a native log for longer than the deadline). A log whose snapshots go to the store of its data
+    /// directory is a partition there, whoever writes it.
+    pub(super) fn open(
+        fs: &Arc<dyn Fs>,
+        path: &Path,
+        profile: Option<Profile>,
+        in_data_store: bool,
+        held: Option<HeldCut>,
+        deadline: &Deadline,
+        observer: &Observer,
+    ) -> Result<Source> {
+        let dir = match Dir::open_on(fs.clone(), path) {
+            Ok(dir) => dir,
+            Err(e) if e.is_not_found() => return Err(ValidationError::NoSuchSource { path: path.into() }.into()),
+            Err(e) => return Err(e),
+        };
+        if datadir::is_log_dir(&dir)? {
+            Source::single(dir, profile, in_data_store, held, deadline)
+        } else if datadir::is_data_dir(&dir)? {
+            Source::data_dir(dir, profile, held, deadline, observer)
+        } else {
+            let why = "it has neither segments nor partition directories".into();
+            Err(ValidationError::NotALog { path: path.into(), why }.into())
+        }
+    }
+
+    fn single(
+        dir: Dir,
+        profile: Option<Profile>,
+        in_data_store: bool,
+        held: Option<HeldCut>,
+        deadline: &Deadline,
+    ) -> Result<Source> {
+        let profile = match profile {
+            Some(profile) => profile,
+            None => datadir::profile_of(&dir)?,
+        };
+        let (mut scope, mut prefix, mut topic, mut marks) = (Scope::All, String::new(), None, Marks::default());
+        if (profile == Profile::Kafka || in_data_store)
+            && let Some((name, parent)) = partition_of_data_dir(&dir)?
+            && let Some(found) = datadir::parse_partition_name(&name)
+        {
+            refuse_running_broker(&parent)?;
+            marks = Marks::of_kafka(&datadir::RootCheckpoints::read(&parent)?, &found.topic, found.partition);
+            scope = Scope::Partition { topic: found.topic.clone(), partition: found.partition };
+            topic = Some((found.topic, found.partition));
+            prefix = name;
+        }
+        let log = SourceLog::open(prefix, topic, dir.clone(), profile, marks, held, deadline)?;
+        Ok(Source {
+            dir,
+            kind: SourceKind::Log,
+            profile,
+            scope,
+            logs: vec![log],
+            root_files: Vec::new(),
+            left_out: Vec::new(),
+        })
+    }
+
+    fn data_dir(
+        dir: Dir,
+        profile: Option<Profile>,
+        held: Option<HeldCut>,
+        deadline: &Deadline,
+        observer: &Observer,
+    ) -> Result<Source> {
+        if held.is_some() {
+            return Err(ValidationError::refused("a cut belongs to one log, not to a data directory").into());
+        }
+        refuse_running_broker(&dir)?;
+        let inventory = datadir::inventory(&dir)?;
+        let checkpoints = datadir::RootCheckpoints::read(&dir)?;
+        for warning in checkpoints.warnings() {
+            observer.warn(warning);
+        }
+        let mut logs = Vec::with_capacity(inventory.partitions.len());
+        for found in inventory.partitions {
+            let sub = dir.open_dir(&found.name)?;
+            let its = match profile {
+                Some(profile) => profile,
+                None => datadir::profile_of(&sub)?,
+            };
+            let marks = Marks::of_kafka(&checkpoints, &found.topic, found.partition);
+            let topic = Some((found.topic, found.partition));
+            logs.push(SourceLog::open(found.name, topic, sub, its, marks, None, deadline)?);
+        }
+        let native = !logs.is_empty() && logs.iter().all(|l| l.profile == Profile::Native);
+        Ok(Source {
+            kind: SourceKind::Data,
+            profile: if native { Profile::Native } else { Profile::Kafka },
+            scope: Scope::All,
+            logs,
+            root_files: inventory.root_files,
+            left_out: inventory.left_out.into_iter().map(|l| LeftOut { path: l.path, why: l.why }).collect(),
+            dir,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl SourceLog {
+    fn open(
+        prefix: String,
+        topic: Option<(String, i32)>,
+        dir: Dir,
+        profile: Profile,
+        marks: Marks,
+        held: Option<HeldCut>,
+        deadline: &Deadline,
+    ) -> Result<SourceLog> {
+        let (cut, guard) = match held {
+            Some(held) => {
+                let (of, here) = (held.log().stat_self()?, dir.stat_self()?);
+                if (of.dev, of.ino) != (here.dev, here.ino) {
+                    let what =
+                        format!("the cut is one of {}, not of {}", held.log().path().display(), dir.path().display());
+                    return Err(ValidationError::refused(what).into());
+                }
+                let (cut, guard) = held.into_parts();
+                (Some(cut), Some(guard))
+            }
+            None if profile == Profile::Native => {
+                let what = "truncation, retention or a replacement of the log";
+                (None, Some(lock_file(&dir, log::SEGMENTS_LOCK, LockMode::Shared, deadline, what)?))
+            }
+            None => (None, None),
+        };
+        let marks = match profile {
+            // Read under the lock: a truncation moves both.
+            Profile::Native => Marks::of_native(&dir)?,
+            Profile::Kafka => marks,
+        };
+        Ok(SourceLog { prefix, topic, dir, profile, marks, cut, _guard: guard })
+    }
+}
+
+impl Marks {
+    fn of_kafka(root: &datadir::RootCheckpoints, topic: &str, partition: i32) -> Marks {
+        Marks {
+            log_start: root.log_start(topic, partition),
+            high_watermark: root.high_watermark(topic, partition),
+            recovery_point: root.recovery_point(topic, partition),
+        }
+    }
+
+    fn of_native(dir: &Dir) -> Result<Marks> {
+        let checkpoint = log::Checkpoint::read(dir)?;
+        Ok(Marks {
+            log_start: checkpoint.as_ref().map(|c| c.log_start_offset),
+            high_watermark: checkpoint.as_ref().and_then(|c| c.high_watermark),
+            recovery_point: None,
+        })
+    }
+}
+
+/// The name of the directory and its parent, where that is a broker's data directory.
+fn partition_of_data_dir(dir: &Dir) -> Result<Option<(String, Dir)>> {
+    let path = dir.fs().canonical(dir.path());
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return Ok(None);
+    };
+    let (parent, name) = (dir.open_parent(parent)?, name.to_owned());
+    let is_data = datadir::is_data_dir(&parent)? && parent.try_stat(&name)?.is_some_and(|s| s.kind == FileKind::Dir);
+    Ok(is_data.then_some((name, parent)))
+}
+
+fn refuse_running_broker(data_dir: &Dir) -> Result<()> {
+    match datadir::broker_on(data_dir)? {
+        None => Ok(()),
+        Some(broker) => {
+            let why = format!(
+                "a broker runs on it ({broker}); stop it first, a snapshot of a running broker is not built yet"
+            );
+            Err(Error::from(ConcurrencyError::Busy { path: data_dir.path().into(), why }))
+        }
+    }
+}

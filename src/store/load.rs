@@ -1,0 +1,117 @@
+//! Reading one snapshot directory: digests first, then what they vouch for.
+
+use blake3::Hash;
+
+use super::catalogue::Seen;
+use super::digests::DigestList;
+use super::id::SnapshotId;
+use super::manifest::{FileManifest, Manifest};
+use super::state::State;
+use super::{DIGESTS, MANIFEST, STATE};
+use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
+use crate::fs::Dir;
+
+/// A manifest of a million files is below this.
+const MAX_MANIFEST: u64 = 1 << 30;
+const MAX_STATE: u64 = 64 << 20;
+
+/// A snapshot whose manifests hold. Its data files have not been looked at.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its directory.
+    pub dir: Dir,
+    /// What it is.
+    pub manifest: Manifest,
+    /// The digest of every file.
+    pub digests: DigestList,
+    /// BLAKE3 of `manifest.b3`.
+    pub root: Hash,
+    /// What may change.
+    pub state: State,
+}
+
+impl Loaded {
+    /// Reads and checks the manifests of an open snapshot directory.
+    ///
+    /// # Errors
+    ///
+    /// `Integrity` where a manifest is missing, changed or senseless; `Validation` where a newer cowlog is
+    /// needed; `Filesystem` where this user may not read it.
+    pub fn read(id: SnapshotId, dir: Dir) -> Result<Loaded> {
+        let listed = read(&dir, DIGESTS)?;
+        let root = blake3::hash(&listed);
+        let digests = DigestList::parse(&listed).map_err(|e| damaged(&dir, DIGESTS, &e))?;
+        let bytes = read(&dir, MANIFEST)?;
+        let stated = digests.get(MANIFEST);
+        if stated != Some(blake3::hash(&bytes)) {
+            let what = format!("it does not have the digest that {DIGESTS} states");
+            return Err(damage(&dir, MANIFEST, DamageKind::Manifest, what));
+        }
+        let manifest = match Manifest::parse(&bytes) {
+            Err(e @ Error::Integrity(_)) => return Err(damaged(&dir, MANIFEST, &e)),
+            other => other?,
+        };
+        let fits = manifest.id == id
+            && digests.len() == manifest.files.len() + 1
+            && manifest.files.iter().all(|f| f.path != MANIFEST && digests.get(&f.path).is_some());
+        if !fits {
+            let what = format!("it does not name the same snapshot and files as its directory and {DIGESTS}");
+            return Err(damage(&dir, MANIFEST, DamageKind::Manifest, what));
+        }
+        let state = read_state(&dir)?;
+        Ok(Loaded { id, dir, manifest, digests, root, state })
+    }
+
+    /// The files directly in a directory of the snapshot (empty for its own), with their digests.
+    pub fn files_in(&self, dir: &str) -> impl Iterator<Item = (&FileManifest, Hash)> {
+        self.manifest
+            .files
+            .iter()
+            .filter(move |f| f.path.rsplit_once('/').map_or("", |(dir, _)| dir) == dir)
+            .filter_map(|f| Some((f, self.digests.get(&f.path)?)))
+    }
+}
+
+/// The state of a snapshot; unreadable it counts as pinned.
+pub(super) fn read_state(dir: &Dir) -> Result<State> {
+    match dir.try_read(STATE, MAX_STATE) {
+        Ok(Some(bytes)) => Ok(State::parse(&bytes).unwrap_or_else(|_| State::unreadable())),
+        Ok(None) => Ok(State::default()),
+        Err(Error::Filesystem(_)) => Ok(State::unreadable()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Which inodes stand behind a snapshot's manifests now.
+pub(super) fn look(dir: &Dir) -> Result<Option<Seen>> {
+    let (Some(manifest), Some(digests)) = (dir.try_stat(MANIFEST)?, dir.try_stat(DIGESTS)?) else { return Ok(None) };
+    Ok(Some(Seen::new(&manifest, &digests, dir.try_stat(STATE)?.as_ref())))
+}
+
+fn read(dir: &Dir, name: &str) -> Result<Vec<u8>> {
+    dir.read(name, MAX_MANIFEST).map_err(|e| match &e {
+        Error::Filesystem(fs) if fs.source.kind() == std::io::ErrorKind::PermissionDenied => e,
+        Error::Filesystem(_) if e.is_not_found() => damage(dir, name, DamageKind::Missing, "it is not there".into()),
+        _ => damage(dir, name, DamageKind::Unreadable, e.to_string()),
+    })
+}
+
+fn damaged(dir: &Dir, name: &str, e: &Error) -> Error {
+    let what = match e {
+        Error::Integrity(e) => e.what.clone(),
+        e => e.to_string(),
+    };
+    damage(dir, name, DamageKind::Manifest, what)
+}
+
+fn damage(dir: &Dir, name: &str, kind: DamageKind, detail: String) -> Error {
+    IntegrityError {
+        path: dir.path().into(),
+        what: "its manifest is not to be believed".into(),
+        damage: vec![Damage { path: name.into(), kind, detail }],
+        hint: Some("restore another snapshot; `cowlog list` shows which ones there are".into()),
+    }
+    .into()
+}

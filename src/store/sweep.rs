@@ -1,0 +1,25 @@
+//! Removing what dead processes left.
+
+use super::Store;
+use super::id::StoreName;
+use crate::error::Result;
+use crate::fs::{Guard, LockMode, try_lock_dir};
+
+impl Store {
+    /// Removes staging and trash directories that nobody holds, and returns their names. A creator locks its staging
+    /// directory while it holds the store's lock, which the caller holds now: what is not locked is dead.
+    /// What cannot be removed is left for the next time.
+    pub fn sweep(&self, _exclusive: &Guard) -> Result<Vec<String>> {
+        let mut swept = Vec::new();
+        for (name, what) in self.names()? {
+            if matches!(what, StoreName::Snapshot(_)) {
+                continue;
+            }
+            let Ok(Some(_held)) = try_lock_dir(self.dir(), &name, LockMode::Exclusive) else { continue };
+            if self.dir().remove_tree(&name).is_ok() {
+                swept.push(name);
+            }
+        }
+        Ok(swept)
+    }
+}
