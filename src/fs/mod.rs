@@ -24,7 +24,7 @@ pub use clock::Clock;
 pub use dir::Dir;
 pub use file::File;
 pub use identity::Identity;
-pub(crate) use lock::{Deadline, Guard, lock_dir, lock_file, try_lock_dir};
+pub(crate) use lock::{Deadline, Guard, lock_dir, lock_file, locked, try_lock_dir};
 pub use mem::MemFs;
 pub use os::OsFs;
 pub use share::{Method, MethodChoice};

@@ -3,5 +3,7 @@
 pub mod checkpoints;
 pub mod datadir;
 mod profile;
+mod txn_index;
 
 pub use profile::Profile;
+pub use txn_index::cut_txn_index;

@@ -5,13 +5,19 @@ mod budget;
 mod capture;
 mod config;
 mod create;
+mod delete;
 mod hash;
 mod log_capture;
 mod manager;
 mod outcome;
 mod previous;
+mod repair;
+mod restore;
+mod restore_plan;
 mod source;
 mod staging;
+mod target;
+mod verify;
 
 pub use config::SnapshotConfig;
 pub use create::Create;
@@ -19,3 +25,5 @@ pub use manager::SnapshotManager;
 pub use outcome::{
     Created, Deleted, LeftOut, Level, LogEnd, LogInfo, Repaired, Restored, SnapshotInfo, Verified, VerifyReport,
 };
+pub use restore::{Detach, RestoreOptions};
+pub use verify::VerifiedSnapshot;

@@ -1,0 +1,328 @@
+//! Bringing a snapshot back, into a directory that does not exist yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::manager::SnapshotManager;
+use super::outcome::{LogEnd, Restored};
+use super::restore_plan::{self, Content, Planned};
+use super::target::Target;
+use super::verify::{Dirs, VerifiedSnapshot, changed, open_dirs, place, unreadable};
+use crate::error::{Damage, Error, Result, ValidationError};
+use crate::fs::{Attributes, Dir, File, Method, Open, copy_range, falls_back};
+use crate::observe::Observer;
+use crate::store::{FileManifest, Loaded, Store};
+
+/// Where to restore to, and how much.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    target: PathBuf,
+    until_offset: Option<i64>,
+    method: Detach,
+}
+
+/// How restored bytes get there. There is no hard link among these: what is restored will be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Detach {
+    /// Reflink where the filesystem can, else copy.
+    #[default]
+    Auto,
+    /// Reflink or fail.
+    Reflink,
+    /// Copy.
+    Copy,
+}
+
+impl RestoreOptions {
+    /// All of the snapshot, to a directory that must not exist yet, in one that does.
+    pub fn to(target: impl Into<PathBuf>) -> Self {
+        RestoreOptions { target: target.into(), until_offset: None, method: Detach::Auto }
+    }
+
+    /// Only what lies below an offset; the cut falls behind the last batch that ends below it.
+    pub fn until_offset(mut self, offset: i64) -> Self {
+        self.until_offset = Some(offset);
+        self
+    }
+
+    /// How.
+    pub fn method(mut self, method: Detach) -> Self {
+        self.method = method;
+        self
+    }
+}
+
+impl SnapshotManager {
+    /// Restores a snapshot that has been verified.
+    ///
+    /// After `Ok` the target is there, whole and durable: bytes, owner, mode, mtime and extended attributes as they
+    /// were, as far as this user may set them ([`Restored::not_restored`] names the rest). Before that nothing is at
+    /// the target; after a crash on the way a hidden directory beside it is left, which the next restore removes.
+    ///
+    /// # Errors
+    ///
+    /// `Validation`: the target exists, the offset is outside the log. `Integrity`: bytes changed since the
+    /// verification. `Filesystem`: disk full, permission, I/O. `Interrupted`.
+    pub fn restore(&self, snapshot: VerifiedSnapshot, options: RestoreOptions) -> Result<Restored> {
+        self.materialise(&self.store()?, &snapshot.loaded, &options, true)
+    }
+
+    /// Verifies a snapshot and restores it. Where the bytes have to be copied they are verified on the way, which
+    /// saves reading them twice; the target appears only after every digest was found right.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore`](Self::restore) and [`verified`](Self::verified).
+    pub fn restore_id(&self, id: &str, options: RestoreOptions) -> Result<Restored> {
+        let store = self.store()?;
+        let id = self.resolve(&store, id)?;
+        // The lock is held until the restore is done.
+        let opened = self.open_snapshot(&store, id)?;
+        let loaded = opened.loaded?;
+        let damage = self.root_damage(&store, &loaded)?;
+        self.refuse(&store, &loaded, damage.into_iter().collect())?;
+        self.materialise(&store, &loaded, &options, false)
+    }
+
+    fn materialise(
+        &self,
+        store: &Store,
+        loaded: &Loaded,
+        options: &RestoreOptions,
+        mut verified: bool,
+    ) -> Result<Restored> {
+        let observer = &self.config().observer;
+        let dirs = open_dirs(loaded)?;
+        let target = Target::begin(self.fs(), &options.target, loaded.id, &self.deadline())?;
+        let reflink = match options.method {
+            Detach::Copy => false,
+            Detach::Auto | Detach::Reflink => can_reflink(loaded, &dirs, target.dir())?,
+        };
+        if options.method == Detach::Reflink && !reflink {
+            let what = format!("{} cannot share blocks with the snapshot", options.target.display());
+            let hint = Some("leave the method out to copy instead".into());
+            return Err(ValidationError::Refused { what, path: Some(options.target.clone()), hint }.into());
+        }
+        if !verified && (reflink || options.until_offset.is_some()) {
+            // A clone does not share the page cache: the snapshot's own file is read, then cloned.
+            self.refuse(store, loaded, self.examine_all(loaded)?)?;
+            verified = true;
+        }
+        let (planned, cut_end) = match options.until_offset {
+            Some(offset) => {
+                let dir = dirs.get(restore_plan::stripped(loaded)).unwrap_or(&loaded.dir);
+                let (planned, end) = restore_plan::until(loaded, dir, offset)?;
+                (planned, Some(end))
+            }
+            None => (restore_plan::whole(loaded), None),
+        };
+        let bytes: u64 = planned.iter().map(Planned::size).sum();
+        if !reflink && bytes > target.dir().volume()?.available {
+            return Err(Error::io("find room for", &options.target, std::io::ErrorKind::StorageFull.into()));
+        }
+        observer.phase("restore", planned.len() as u64, bytes);
+        let to_dirs = make_dirs(loaded, target.dir())?;
+        let job = Job { loaded, from: &dirs, to: &to_dirs, reflink, verified, observer };
+        let outcomes: Vec<Result<Done>> = planned.par_iter().map(|p| job.put(p)).collect();
+        let mut damage = Vec::new();
+        let mut methods = BTreeMap::new();
+        let mut not_restored = BTreeSet::new();
+        for outcome in outcomes {
+            match outcome? {
+                Done::Right(method, denied) => {
+                    *methods.entry(method).or_insert(0) += 1;
+                    not_restored.extend(denied);
+                }
+                Done::Damaged(found) => damage.push(found),
+            }
+        }
+        self.refuse(store, loaded, damage)?;
+        make_durable(&planned, &to_dirs)?;
+        not_restored.extend(finish_dirs(loaded, &to_dirs)?);
+        observer.check()?;
+        target.publish()?;
+        let data = loaded.manifest.source.kind == crate::store::SourceKind::Data;
+        let ends = loaded.manifest.logs.iter();
+        Ok(Restored {
+            id: loaded.id.to_string(),
+            target: options.target.clone(),
+            files: planned.len() as u64,
+            bytes,
+            methods,
+            end_offset: cut_end.or(match loaded.manifest.logs.as_slice() {
+                [one] if !data => Some(one.cut.log_end_offset),
+                _ => None,
+            }),
+            logs: ends
+                .filter(|_| data)
+                .filter_map(|l| {
+                    Some(LogEnd { topic: l.topic.clone()?, partition: l.partition?, end_offset: l.cut.log_end_offset })
+                })
+                .collect(),
+            not_restored: not_restored.into_iter().collect(),
+        })
+    }
+}
+
+/// What all files of a restore have in common.
+struct Job<'a> {
+    loaded: &'a Loaded,
+    from: &'a Dirs<'a>,
+    to: &'a BTreeMap<&'a str, Dir>,
+    reflink: bool,
+    verified: bool,
+    observer: &'a Observer,
+}
+
+enum Done {
+    Right(Method, Vec<String>),
+    Damaged(Damage),
+}
+
+impl Job<'_> {
+    fn put(&self, planned: &Planned<'_>) -> Result<Done> {
+        self.observer.check()?;
+        let file = planned.file;
+        let (to_dir, name) = split(self.to, planned.to)?;
+        let output = to_dir.open_file(name, Open::CreateNew(0o600))?;
+        let method = match &planned.content {
+            Content::Bytes(bytes) => {
+                output.write_all_at(bytes, 0)?;
+                Method::Copy
+            }
+            Content::Whole | Content::First(_) => {
+                let limit = if let Content::First(bytes) = planned.content { bytes } else { u64::MAX };
+                match self.bring(file, &output, limit) {
+                    Ok(Some(method)) => method,
+                    Ok(None) => return Ok(Done::Damaged(changed(file))),
+                    Err(e) => return Ok(Done::Damaged(unreadable_source(file, e, output.path())?)),
+                }
+            }
+        };
+        let denied = output.set_attributes(&Attributes {
+            uid: file.uid,
+            gid: file.gid,
+            mode: file.mode,
+            mtime: file.mtime,
+            xattrs: file.xattrs.clone(),
+        })?;
+        self.observer.advance(1, 0);
+        Ok(Done::Right(method, denied))
+    }
+
+    /// `None` where the bytes do not have their digest.
+    fn bring(&self, file: &FileManifest, output: &File, limit: u64) -> Result<Option<Method>> {
+        let missing = || Error::io("open", self.loaded.dir.path_of(&file.path), std::io::ErrorKind::NotFound.into());
+        let (dir, name) = place(self.from, &file.path).ok_or_else(missing)?;
+        let input = dir.open_file(name, Open::Read)?;
+        if self.reflink {
+            match output.fs().clone_file(input.handle(), output.handle()) {
+                Ok(()) => {
+                    if limit < file.size {
+                        output.set_len(limit)?;
+                    }
+                    self.observer.advance(0, file.size.min(limit));
+                    return Ok(Some(Method::Reflink));
+                }
+                Err(e) if falls_back(&e) => {}
+                Err(e) => return Err(Error::io("reflink", output.path(), e)),
+            }
+        }
+        let mut hasher = blake3::Hasher::new();
+        copy_range(&input, output, limit, self.observer, |chunk| {
+            hasher.update(chunk);
+        })?;
+        let right =
+            limit < file.size && self.verified || self.loaded.digests.get(&file.path) == Some(hasher.finalize());
+        Ok(right.then_some(Method::Copy))
+    }
+}
+
+/// A failure to write is an error of the restore; one to read is damage of the snapshot.
+fn unreadable_source(file: &FileManifest, e: Error, target: &Path) -> Result<Damage> {
+    if e.path() == Some(target) { Err(e) } else { unreadable(&file.path, e) }
+}
+
+fn split<'a>(dirs: &'a BTreeMap<&str, Dir>, path: &'a str) -> Result<(&'a Dir, &'a str)> {
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let open = dirs.get(dir).ok_or_else(|| ValidationError::refused(format!("{path:?} lies in no directory")))?;
+    Ok((open, name))
+}
+
+fn make_dirs<'a>(loaded: &'a Loaded, target: &Dir) -> Result<BTreeMap<&'a str, Dir>> {
+    let strip = restore_plan::stripped(loaded);
+    let mut dirs = BTreeMap::from([("", target.clone())]);
+    for dir in &loaded.manifest.dirs {
+        if !dir.path.is_empty() && dir.path != strip {
+            dirs.insert(&dir.path, target.make_dir(&dir.path, 0o700)?);
+        }
+    }
+    Ok(dirs)
+}
+
+/// Serially, or all at once where there are many.
+fn make_durable(planned: &[Planned<'_>], dirs: &BTreeMap<&str, Dir>) -> Result<()> {
+    const MANY: usize = 500;
+    if planned.len() > MANY
+        && let Some(root) = dirs.get("")
+    {
+        return root.sync_filesystem();
+    }
+    for p in planned {
+        let (dir, name) = split(dirs, p.to)?;
+        dir.open_file(name, Open::Read)?.sync()?;
+    }
+    Ok(())
+}
+
+/// Attributes last, since every new name moves a directory's mtime.
+fn finish_dirs(loaded: &Loaded, dirs: &BTreeMap<&str, Dir>) -> Result<Vec<String>> {
+    let strip = restore_plan::stripped(loaded);
+    let mut denied = Vec::new();
+    for dir in loaded.manifest.dirs.iter().rev() {
+        // Of a log that stood in a data directory only the log's own directory is restored.
+        let name = match dir.path.as_str() {
+            "" if !strip.is_empty() => continue,
+            path if path == strip => "",
+            path => path,
+        };
+        let Some(open) = dirs.get(name) else { continue };
+        denied.extend(open.set_attributes(&Attributes {
+            uid: dir.uid,
+            gid: dir.gid,
+            mode: dir.mode,
+            mtime: dir.mtime,
+            xattrs: dir.xattrs.clone(),
+        })?);
+        open.sync()?;
+    }
+    Ok(denied)
+}
+
+/// Tries with the first file; leaves nothing behind.
+fn can_reflink(loaded: &Loaded, dirs: &Dirs<'_>, target: &Dir) -> Result<bool> {
+    const PROBE: &str = ".probe";
+    let Some(file) = loaded.manifest.files.iter().find(|f| f.size > 0) else { return Ok(false) };
+    let Some((dir, name)) = place(dirs, &file.path) else { return Ok(false) };
+    let Some(input) = dir.try_open(name)? else { return Ok(false) };
+    let output = target.open_file(PROBE, Open::CreateNew(0o600))?;
+    let result = output.fs().clone_file(input.handle(), output.handle());
+    target.unlink(PROBE)?;
+    match result {
+        Ok(()) => Ok(true),
+        Err(e) if falls_back(&e) => Ok(false),
+        Err(e) => Err(Error::io("reflink", target.path(), e)),
+    }
+}
+
+impl Planned<'_> {
+    fn size(&self) -> u64 {
+        match &self.content {
+            Content::Whole => self.file.size,
+            Content::First(bytes) => *bytes,
+            Content::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Finding out whether a snapshot still is what it was.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::hash::hash_all;
+use super::manager::SnapshotManager;
+use super::outcome::{Level, VerifyReport};
+use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
+use crate::fs::{Dir, FileKind, Guard, LockMode, lock_dir};
+use crate::log::{self, SegmentFile};
+use crate::observe::Observer;
+use crate::store::{DIGESTS, FileManifest, Loaded, LogManifest, MANIFEST, STATE, SnapshotId, Store, Verification};
+
+/// A snapshot every byte of which has been read and found right, locked against deletion while this lives.
+/// Restoring takes one.
+#[derive(Debug)]
+pub struct VerifiedSnapshot {
+    pub(super) loaded: Loaded,
+    _guard: Guard,
+}
+
+impl VerifiedSnapshot {
+    /// The snapshot.
+    pub fn id(&self) -> SnapshotId {
+        self.loaded.id
+    }
+}
+
+/// A snapshot that is open for reading: locked against deletion, its manifests read if they hold.
+pub(super) struct Opened {
+    pub(super) guard: Guard,
+    pub(super) loaded: Result<Loaded>,
+}
+
+impl SnapshotManager {
+    /// Verifies a snapshot. Damage is a report, not an error. A verification of every byte is recorded in the
+    /// snapshot's state if this user may write there.
+    ///
+    /// # Errors
+    ///
+    /// `Validation`: no such snapshot, or one that needs a newer cowlog. `Concurrency`: it is being deleted.
+    /// `Filesystem`: it may not be read. `Interrupted`.
+    pub fn verify(&self, id: &str, level: Level) -> Result<VerifyReport> {
+        let store = self.store()?;
+        let id = self.resolve(&store, id)?;
+        let opened = self.open_snapshot(&store, id)?;
+        let loaded = match opened.loaded {
+            Ok(loaded) => loaded,
+            Err(Error::Integrity(e)) => return Ok(unbelievable(id, level, e)),
+            Err(e) => return Err(e),
+        };
+        let mut report = examine(&loaded, level, &self.config().observer)?;
+        if let Some(damage) = self.root_damage(&store, &loaded)? {
+            report.damage.insert(0, damage);
+        }
+        report.ok = report.damage.is_empty();
+        if level > Level::Quick {
+            self.record(&store, &report);
+        }
+        Ok(report)
+    }
+
+    /// Verifies every byte of a snapshot and keeps it locked for a restore.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify), and `Integrity` with an account per file where anything is wrong.
+    pub fn verified(&self, id: &str) -> Result<VerifiedSnapshot> {
+        let store = self.store()?;
+        let id = self.resolve(&store, id)?;
+        let opened = self.open_snapshot(&store, id)?;
+        let loaded = opened.loaded?;
+        let mut damage: Vec<Damage> = self.root_damage(&store, &loaded)?.into_iter().collect();
+        damage.extend(self.examine_all(&loaded)?);
+        self.refuse(&store, &loaded, damage)?;
+        Ok(VerifiedSnapshot { loaded, _guard: opened.guard })
+    }
+
+    /// `Err` with an account per file where there is damage.
+    pub(super) fn refuse(&self, store: &Store, loaded: &Loaded, damage: Vec<Damage>) -> Result<()> {
+        if damage.is_empty() {
+            return Ok(());
+        }
+        let others = self.records(store)?;
+        let hint = match others.iter().rfind(|r| r.id != loaded.id && r.damaged.is_none()) {
+            Some(other) => format!("`cowlog verify` tells of all damage; {} may be intact", other.id),
+            None => "there is no other snapshot of it; `cowlog verify` tells of all damage".into(),
+        };
+        let what = "it is damaged and nothing was restored from it".into();
+        Err(IntegrityError { path: loaded.dir.path().into(), what, damage, hint: Some(hint) }.into())
+    }
+
+    /// All damage of a snapshot whose manifests hold.
+    pub(super) fn examine_all(&self, loaded: &Loaded) -> Result<Vec<Damage>> {
+        Ok(examine(loaded, Level::Full, &self.config().observer)?.damage)
+    }
+
+    pub(super) fn open_snapshot(&self, store: &Store, id: SnapshotId) -> Result<Opened> {
+        let what = "the snapshot, which is being deleted";
+        let guard = lock_dir(store.dir(), id.to_string(), LockMode::Shared, &self.deadline(), what)?;
+        let dir = store.dir().open_dir(id.to_string())?;
+        Ok(Opened { guard, loaded: Loaded::read(id, dir) })
+    }
+
+    /// The catalogue remembers another root: somebody exchanged the manifests, both of them.
+    pub(super) fn root_damage(&self, store: &Store, loaded: &Loaded) -> Result<Option<Damage>> {
+        let Some(catalogue) = store.read_catalogue()? else { return Ok(None) };
+        let root = loaded.root.to_hex();
+        let remembered = catalogue.get(loaded.id).map(|r| r.root.as_str()).filter(|r| !r.is_empty());
+        Ok(remembered.filter(|r| *r != root.as_str()).map(|remembered| Damage {
+            path: DIGESTS.into(),
+            kind: DamageKind::Manifest,
+            detail: format!("its digest is {root}, the catalogue remembers {remembered}"),
+        }))
+    }
+
+    /// Best effort: a verification by somebody who may only read is one all the same.
+    fn record(&self, store: &Store, report: &VerifyReport) {
+        let Ok(id) = report.id.parse::<SnapshotId>() else { return };
+        let verification = Verification {
+            level: if report.level == Level::Deep { "deep".into() } else { "full".into() },
+            at: self.config().clock.now(),
+            ok: report.ok,
+            damage: report.damage.clone(),
+        };
+        let written = store.lock(LockMode::Exclusive, &self.deadline()).and_then(|guard| {
+            let mut state = store.read_state(id)?;
+            if state.unreadable {
+                return Ok(());
+            }
+            state.verified = Some(verification);
+            store.write_state(id, &state, &guard)?;
+            store.write_catalogue(&store.reconcile()?.catalogue, &guard)
+        });
+        if let Err(e) = written {
+            self.config().observer.warn(&format!("the result was not recorded: {e}"));
+        }
+    }
+}
+
+/// The report on a snapshot whose manifests cannot be believed: nothing else of it can be judged.
+fn unbelievable(id: SnapshotId, level: Level, e: IntegrityError) -> VerifyReport {
+    let damage = match e.damage.is_empty() {
+        true => vec![Damage { path: MANIFEST.into(), kind: DamageKind::Manifest, detail: e.what }],
+        false => e.damage,
+    };
+    let files_checked = 2;
+    VerifyReport { id: id.to_string(), level, ok: false, files_checked, bytes_checked: 0, damage, extra: Vec::new() }
+}
+
+/// Reads what the level asks for. The manifests hold already.
+fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Result<VerifyReport> {
+    let dirs = open_dirs(loaded)?;
+    let mut damage = Vec::new();
+    let mut present = Vec::with_capacity(loaded.manifest.files.len());
+    for file in &loaded.manifest.files {
+        observer.check()?;
+        match presence(&dirs, file) {
+            Ok(None) => present.push(file),
+            Ok(Some(found)) => damage.push(found),
+            Err(e) => damage.push(unreadable(&file.path, e)?),
+        }
+    }
+    let mut bytes_checked = 0;
+    if level > Level::Quick {
+        observer.phase("verify", present.len() as u64, present.iter().map(|f| f.size).sum());
+        let to_hash: Vec<(&Dir, &str)> = present.iter().filter_map(|f| place(&dirs, &f.path)).collect();
+        for (file, hashed) in present.iter().zip(hash_all(&to_hash, observer)) {
+            match hashed {
+                Ok((digest, size)) => {
+                    bytes_checked += size;
+                    if loaded.digests.get(&file.path) != Some(digest) {
+                        damage.push(changed(file));
+                    }
+                }
+                Err(e) => damage.push(unreadable(&file.path, e)?),
+            }
+        }
+    }
+    if level == Level::Deep {
+        let logs = &loaded.manifest.logs;
+        let problems = logs.par_iter().map(|l| check_log(l, &dirs, observer)).collect::<Result<Vec<_>>>()?;
+        let known: std::collections::HashSet<String> = damage.iter().map(|d| d.path.clone()).collect();
+        damage.extend(problems.into_iter().flatten().filter(|d| !known.contains(&d.path)));
+    }
+    let extra = extra_files(loaded, &dirs)?;
+    let files_checked = loaded.manifest.files.len() as u64 + 1;
+    let ok = damage.is_empty();
+    Ok(VerifyReport { id: loaded.id.to_string(), level, ok, files_checked, bytes_checked, damage, extra })
+}
+
+pub(super) type Dirs<'a> = HashMap<&'a str, Dir>;
+
+/// The directories of a snapshot by name, without those that are gone.
+pub(super) fn open_dirs(loaded: &Loaded) -> Result<Dirs<'_>> {
+    let mut dirs = HashMap::new();
+    for dir in &loaded.manifest.dirs {
+        let opened = if dir.path.is_empty() { Ok(loaded.dir.clone()) } else { loaded.dir.open_dir(&dir.path) };
+        match opened {
+            Ok(opened) => {
+                dirs.insert(dir.path.as_str(), opened);
+            }
+            // Each of its files will be missed.
+            Err(e) if is_missing(&e) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(dirs)
+}
+
+/// The open directory of a file and its name there.
+pub(super) fn place<'a>(dirs: &'a Dirs<'_>, path: &'a str) -> Option<(&'a Dir, &'a str)> {
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    Some((dirs.get(dir)?, name))
+}
+
+/// Gone, or something else stands in its place.
+fn is_missing(e: &Error) -> bool {
+    e.is_not_found()
+        || matches!(e, Error::Filesystem(e)
+            if e.source.kind() == std::io::ErrorKind::NotADirectory)
+}
+
+fn presence(dirs: &Dirs<'_>, file: &FileManifest) -> Result<Option<Damage>> {
+    let damage = |kind, detail| Ok(Some(Damage { path: file.path.clone(), kind, detail }));
+    let stat = match place(dirs, &file.path) {
+        Some((dir, name)) => dir.try_stat(name)?,
+        None => None,
+    };
+    match stat {
+        None => damage(DamageKind::Missing, "it is not there".into()),
+        Some(stat) if stat.kind != FileKind::File => damage(DamageKind::Missing, "it is not a regular file".into()),
+        Some(stat) if stat.size != file.size => {
+            damage(DamageKind::Size, format!("{} bytes, should be {}", stat.size, file.size))
+        }
+        Some(_) => Ok(None),
+    }
+}
+
+/// A file that cannot be read is damaged, unless it is this user who may not.
+pub(super) fn unreadable(path: &str, e: Error) -> Result<Damage> {
+    let kind = match &e {
+        Error::Filesystem(fs) if fs.source.kind() == std::io::ErrorKind::PermissionDenied => return Err(e),
+        Error::Filesystem(_) if is_missing(&e) => DamageKind::Missing,
+        Error::Filesystem(_) => DamageKind::Unreadable,
+        _ => return Err(e),
+    };
+    Ok(Damage { path: path.to_owned(), kind, detail: e.to_string() })
+}
+
+/// Says who is probably to blame.
+pub(super) fn changed(file: &FileManifest) -> Damage {
+    let detail = if file.exposed {
+        "its bytes are not what they were; the live log named this very file, so its writer may have changed it in place"
+    } else {
+        "its bytes are not what they were; no writer could reach this file, so the disk or somebody else changed it"
+    };
+    Damage { path: file.path.clone(), kind: DamageKind::Digest, detail: detail.into() }
+}
+
+/// Batches, offsets and indexes of one log.
+fn check_log(log: &LogManifest, dirs: &Dirs<'_>, observer: &Observer) -> Result<Vec<Damage>> {
+    let Some(dir) = dirs.get(log.dir.as_str()) else { return Ok(Vec::new()) };
+    let path = |name: &str| if log.dir.is_empty() { name.to_owned() } else { format!("{}/{name}", log.dir) };
+    let mut damage = Vec::new();
+    let ends = log.segments.iter().skip(1).map(|base| Some(*base)).chain([None]);
+    for (base, end) in log.segments.iter().zip(ends) {
+        observer.check()?;
+        let name = SegmentFile::Log.name(*base);
+        let Some(file) = dir.try_open(&name)? else { continue };
+        let index = dir.try_read(SegmentFile::Index.name(*base), MAX_INDEX)?;
+        let times = dir.try_read(SegmentFile::TimeIndex.name(*base), MAX_INDEX)?;
+        let check = log::check_segment(&file, index.as_deref(), times.as_deref(), *base, end)?;
+        for problem in check.problems {
+            let kind = if problem.file == SegmentFile::Log { DamageKind::Batch } else { DamageKind::Index };
+            damage.push(Damage { path: path(&problem.file.name(*base)), kind, detail: problem.detail });
+        }
+        let reached = check.end.next_offset;
+        if end.is_none() && reached != log.cut.log_end_offset {
+            let detail = format!("the log ends at offset {reached}, its cut says {}", log.cut.log_end_offset);
+            damage.push(Damage { path: path(&name), kind: DamageKind::Batch, detail });
+        }
+    }
+    Ok(damage)
+}
+
+/// Larger than any index.
+const MAX_INDEX: u64 = 1 << 31;
+
+fn extra_files(loaded: &Loaded, dirs: &Dirs<'_>) -> Result<Vec<String>> {
+    let mut extra = Vec::new();
+    for (prefix, dir) in dirs {
+        for entry in dir.list()? {
+            let Some(name) = entry.name.to_str() else {
+                extra.push(entry.name.to_string_lossy().into_owned());
+                continue;
+            };
+            let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+            let ours = prefix.is_empty() && [DIGESTS, STATE].contains(&name) || dirs.contains_key(path.as_str());
+            if !ours && loaded.digests.get(&path).is_none() {
+                extra.push(path);
+            }
+        }
+    }
+    extra.sort_unstable();
+    Ok(extra)
+}
