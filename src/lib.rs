@@ -10,4 +10,4 @@ pub mod snapshot;
 pub mod store;
 
 pub use error::{Error, Result};
-pub use log::{Batch, BatchBuilder, Record};
+pub use snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotInfo, SnapshotManager};

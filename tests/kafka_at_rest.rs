@@ -88,7 +88,10 @@ fn every_fixture_survives_a_snapshot() {
             let again = manager.create().run().unwrap();
             assert!(manager.verify("latest", Level::Deep).unwrap().ok);
             let inherited = again.snapshot.methods.get(&Method::Inherit).copied().unwrap_or(0);
-            println!("{name} {method:?}: {:?}, again {:?}, {inherited} inherited", created.snapshot.methods, again.snapshot.methods);
+            println!(
+                "{name} {method:?}: {:?}, again {:?}, {inherited} inherited",
+                created.snapshot.methods, again.snapshot.methods
+            );
         }
     }
 }

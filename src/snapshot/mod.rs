@@ -11,6 +11,7 @@ mod log_capture;
 mod manager;
 mod outcome;
 mod previous;
+mod prune;
 mod repair;
 mod restore;
 mod restore_plan;
@@ -25,5 +26,6 @@ pub use manager::SnapshotManager;
 pub use outcome::{
     Created, Deleted, LeftOut, Level, LogEnd, LogInfo, Repaired, Restored, SnapshotInfo, Verified, VerifyReport,
 };
+pub use prune::{Policy, PrunePlan, Step, plan};
 pub use restore::{Detach, RestoreOptions};
 pub use verify::VerifiedSnapshot;

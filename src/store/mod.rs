@@ -40,7 +40,7 @@ pub use state::{State, Verification};
 pub use time::rfc3339;
 
 use crate::error::{Error, Result};
-use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, lock_file, replace_file};
+use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, lock_file, replace_file, try_lock_dir};
 
 /// The name of a store within a log directory.
 pub const IN_LOG: &str = ".snapshots";
@@ -209,6 +209,12 @@ impl Store {
     /// is rebuilt from the directories whenever it is read: returns whether it was written.
     pub(crate) fn write_catalogue(&self, catalogue: &Catalogue, _exclusive: &Guard) -> Result<()> {
         replace_file(&self.dir, CATALOGUE, &catalogue.to_bytes()?, 0o666)
+    }
+
+    /// Whether somebody holds the snapshot: verifies it, restores it, inherits from it. The store's lock keeps this
+    /// short try from coming between a create and the snapshot that it wants to inherit from.
+    pub(crate) fn is_in_use(&self, id: SnapshotId, _held: &Guard) -> bool {
+        matches!(try_lock_dir(&self.dir, id.to_string(), LockMode::Exclusive), Ok(None))
     }
 
     /// Replaces the state of a snapshot, durably.

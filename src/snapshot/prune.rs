@@ -1,0 +1,358 @@
+//! Which snapshots may go: a pure function, and its application.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use super::manager::SnapshotManager;
+use super::outcome::Deleted;
+use crate::error::{Error, Result};
+use crate::fs::LockMode;
+use crate::store::{Record, Scope, SnapshotId};
+
+/// What to keep. The default keeps 5 snapshots of at most 24 hours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// A snapshot goes when as many newer ones of its scope are kept count as this.
+    pub max_snapshots: usize,
+    /// A snapshot goes when it is older.
+    pub retention_time: Duration,
+    /// Holds the newest of each of the last N hours that have a snapshot. UTC, as all calendar rules.
+    pub keep_hourly: usize,
+    /// Likewise for days.
+    pub keep_daily: usize,
+    /// Likewise for weeks, which begin on Monday (ISO 8601).
+    pub keep_weekly: usize,
+    /// Likewise for months.
+    pub keep_monthly: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            max_snapshots: 5,
+            retention_time: Duration::from_secs(24 * 3600),
+            keep_hourly: 0,
+            keep_daily: 0,
+            keep_weekly: 0,
+            keep_monthly: 0,
+        }
+    }
+}
+
+/// What is to become of one snapshot, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its scope.
+    pub scope: Scope,
+    /// Whether it goes.
+    pub remove: bool,
+    /// In words.
+    pub reason: String,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.remove { "remove" } else { "keep" };
+        write!(f, "{verb:<6} {} {}", self.id, self.reason)
+    }
+}
+
+/// A plan for every snapshot of a store, newest first. Making one changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PrunePlan {
+    steps: Vec<Step>,
+}
+
+impl PrunePlan {
+    /// All steps, newest snapshot first.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Those that remove.
+    pub fn removals(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|s| s.remove)
+    }
+}
+
+impl<'a> IntoIterator for &'a PrunePlan {
+    type Item = &'a Step;
+    type IntoIter = std::slice::Iter<'a, Step>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.steps.iter()
+    }
+}
+
+/// Decides. `now` is in milliseconds since 1970 UTC; `in_use` are locked by somebody.
+///
+/// Scope by scope. Pinned snapshots are neither removed nor counted, damaged ones are not counted and fill no slot of a
+/// keep rule. Of the others, newest first, one goes when its rank is at or beyond `max_snapshots` or its age beyond
+/// `retention_time`, unless a rule holds it: the newest of all, the newest that was verified in full, one in use, the
+/// newest of an hour, day, week, month. A clock that stands before the newest snapshot suspends the age rule.
+pub fn plan(records: &[Record], policy: &Policy, now: i64, in_use: &BTreeSet<SnapshotId>) -> PrunePlan {
+    let mut scopes: BTreeMap<&Scope, Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        scopes.entry(&record.scope).or_default().push(record);
+    }
+    let mut steps: Vec<Step> =
+        scopes.into_values().flat_map(|of_scope| plan_scope(of_scope, policy, now, in_use)).collect();
+    steps.sort_by(|a, b| b.id.cmp(&a.id));
+    PrunePlan { steps }
+}
+
+fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTreeSet<SnapshotId>) -> Vec<Step> {
+    records.sort_by_key(|r| std::cmp::Reverse(r.id));
+    let good: Vec<&Record> = records.iter().copied().filter(|r| !is_damaged(r) && !r.pinned).collect();
+    let counted: BTreeMap<SnapshotId, usize> = good.iter().enumerate().map(|(rank, r)| (r.id, rank)).collect();
+    let newest_good = records.iter().find(|r| !is_damaged(r)).map(|r| r.id);
+    let newest_verified = records.iter().find(|r| !is_damaged(r) && is_verified(r)).map(|r| r.id);
+    let calendar = calendar_slots(&good, policy);
+    let clock_is_back = records.first().is_some_and(|r| r.timestamp > now);
+    let step = |record: &Record| {
+        let (remove, reason) = match counted.get(&record.id) {
+            _ if record.pinned => (false, "pinned".to_owned()),
+            rank => {
+                let age = Duration::from_millis(u64::try_from(now.saturating_sub(record.timestamp)).unwrap_or(0));
+                let going = if rank.is_some_and(|rank| *rank >= policy.max_snapshots) {
+                    Some(format!("more than {} snapshots", policy.max_snapshots))
+                } else if !clock_is_back && age > policy.retention_time {
+                    Some(format!("older than {}", Span(policy.retention_time)))
+                } else {
+                    None
+                };
+                let held = if in_use.contains(&record.id) {
+                    Some("in use".to_owned())
+                } else if newest_good == Some(record.id) {
+                    Some("the newest".to_owned())
+                } else if newest_verified == Some(record.id) {
+                    Some("the newest that was verified in full".to_owned())
+                } else {
+                    calendar.get(&record.id).map(|slot| (*slot).to_owned())
+                };
+                match (going, held) {
+                    (Some(_), Some(held)) => (false, held),
+                    (Some(why), None) => (true, why),
+                    (None, _) if is_damaged(record) => (false, "damaged, and not yet too old".to_owned()),
+                    (None, _) if clock_is_back => (false, "the clock stands before the newest snapshot".to_owned()),
+                    (None, _) => (false, "within the limits".to_owned()),
+                }
+            }
+        };
+        Step { id: record.id, scope: record.scope.clone(), remove, reason }
+    };
+    records.into_iter().map(step).collect()
+}
+
+fn is_damaged(record: &Record) -> bool {
+    record.damaged.is_some() || record.verified.as_ref().is_some_and(|(_, _, ok)| !ok)
+}
+
+fn is_verified(record: &Record) -> bool {
+    record.verified.as_ref().is_some_and(|(_, _, ok)| *ok)
+}
+
+/// Which snapshot holds which slot of the calendar; `newest_first` decides which one of a period it is.
+fn calendar_slots(newest_first: &[&Record], policy: &Policy) -> BTreeMap<SnapshotId, &'static str> {
+    type Period = fn(jiff::civil::DateTime) -> (i16, i16, i8);
+    let rules: [(usize, &str, Period); 4] = [
+        (policy.keep_monthly, "the newest of its month", |t| (t.year(), t.month().into(), 0)),
+        (policy.keep_weekly, "the newest of its week", |t| {
+            let week = t.date().iso_week_date();
+            (week.year(), week.week().into(), 0)
+        }),
+        (policy.keep_daily, "the newest of its day", |t| (t.year(), t.day_of_year(), 0)),
+        (policy.keep_hourly, "the newest of its hour", |t| (t.year(), t.day_of_year(), t.hour())),
+    ];
+    let mut slots = BTreeMap::new();
+    for (keep, reason, period) in rules {
+        let mut seen = BTreeSet::new();
+        for record in newest_first {
+            let Ok(time) = jiff::Timestamp::from_millisecond(record.timestamp) else { continue };
+            let at = period(jiff::tz::Offset::UTC.to_datetime(time));
+            if seen.len() < keep && seen.insert(at) {
+                slots.entry(record.id).or_insert(reason);
+            }
+        }
+    }
+    slots
+}
+
+/// A duration in the largest unit that fits.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        for (unit, size) in [("d", 86_400), ("h", 3600), ("min", 60)] {
+            if seconds >= size && seconds.is_multiple_of(size) {
+                return write!(f, "{} {unit}", seconds / size);
+            }
+        }
+        write!(f, "{seconds} s")
+    }
+}
+
+impl SnapshotManager {
+    /// What a policy would do to the snapshots of the source. Nothing is changed.
+    pub fn plan_prune(&self, policy: &Policy) -> Result<PrunePlan> {
+        let Some(store) = self.find_store()? else { return Ok(PrunePlan::default()) };
+        let records = self.records(&store)?;
+        let guard = store.lock(LockMode::Shared, &self.deadline())?;
+        let in_use = records.iter().map(|r| r.id).filter(|id| store.is_in_use(*id, &guard)).collect();
+        drop(guard);
+        Ok(plan(&records, policy, self.config().clock.now(), &in_use))
+    }
+
+    /// What the configured `max_snapshots` and `retention_time` would do.
+    pub fn plan_cleanup(&self) -> Result<PrunePlan> {
+        self.plan_prune(&self.policy())
+    }
+
+    /// The policy of the configuration.
+    pub fn policy(&self) -> Policy {
+        let config = self.config();
+        Policy { max_snapshots: config.max_snapshots, retention_time: config.retention_time, ..Policy::default() }
+    }
+
+    /// Applies a plan: deletes what it removes, oldest first. What has gone meanwhile is passed over; what has come
+    /// into use, or was pinned, since the plan was made stays.
+    ///
+    /// Returns what went. With an error, what went before it is gone; the plan can be made and applied again.
+    pub fn prune(&self, plan: &PrunePlan) -> Result<Vec<Deleted>> {
+        let store = match self.find_store()? {
+            Some(store) => store,
+            None => return Ok(Vec::new()),
+        };
+        let mut gone = Vec::new();
+        for step in plan.removals().collect::<Vec<_>>().into_iter().rev() {
+            self.config().observer.check()?;
+            let guard = store.lock(LockMode::Shared, &self.deadline())?;
+            match store.read_state(step.id) {
+                Ok(state) if state.pinned => continue,
+                Err(e) if e.is_not_found() => continue,
+                _ if store.is_in_use(step.id, &guard) => continue,
+                _ => drop(guard),
+            }
+            match self.delete_for(&store, step.id, &step.reason) {
+                Ok(deleted) => gone.push(deleted),
+                Err(e @ Error::Filesystem(_)) if e.is_not_found() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+    const DAY: i64 = 24 * HOUR;
+    /// Wednesday 2025-01-15 12:00 UTC.
+    const NOW: i64 = 1_736_942_400_000;
+
+    fn record(timestamp: i64) -> Record {
+        let json = format!(
+            r#"{{"id":"snapshot-{timestamp}","timestamp":{timestamp},"scope":"all","num_segments":1,"total_size":1,
+                "methods":{{}},"bytes_copied":0,"exposed":0,"oldest_read":null,"root":"00"}}"#
+        );
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn ages(ages: &[i64]) -> Vec<Record> {
+        let mut records: Vec<Record> = ages.iter().map(|age| record(NOW - age)).collect();
+        records.sort_by_key(|r| r.id);
+        records
+    }
+
+    fn removed(records: &[Record], policy: &Policy) -> Vec<i64> {
+        plan(records, policy, NOW, &BTreeSet::new())
+            .removals()
+            .map(|s| NOW - i64::try_from(s.id.ms()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_defaults_keep_five_of_a_day() {
+        let policy = Policy::default();
+        assert_eq!(removed(&ages(&[0, 1, 2, 3, 4, 5, 6]), &policy), [5, 6]);
+        assert_eq!(removed(&ages(&[0, HOUR, DAY, DAY + 1]), &policy), [DAY + 1]);
+        assert_eq!(removed(&ages(&[3 * DAY]), &policy), [] as [i64; 0], "the newest never goes by age");
+        assert_eq!(removed(&[], &policy), [] as [i64; 0]);
+    }
+
+    #[test]
+    fn pins_damage_and_verifications() {
+        let policy = Policy { max_snapshots: 2, ..Policy::default() };
+        let mut records = ages(&[0, 1, 2, 3]);
+        records[1].pinned = true; // age 2
+        assert_eq!(removed(&records, &policy), [3], "a pinned one is not counted");
+        let mut records = ages(&[0, 1, 2, 3]);
+        records[3].damaged = Some("x".into()); // age 0
+        assert_eq!(removed(&records, &policy), [3], "a damaged one is not counted");
+        let mut records = ages(&[0, 2 * DAY]);
+        records[1].damaged = Some("x".into());
+        assert_eq!(removed(&records, &policy), [] as [i64; 0], "the last good one stays");
+        let mut records = ages(&[0, 1, 2 * DAY, 3 * DAY]);
+        records[0].verified = Some((0, "full".into(), true));
+        assert_eq!(removed(&records, &policy), [2 * DAY], "the newest verified one stays");
+        let mut records = ages(&[0, 1, 2 * DAY]);
+        records[0].verified = Some((0, "full".into(), false));
+        assert_eq!(removed(&records, &policy), [2 * DAY], "found damaged, it holds nothing");
+    }
+
+    #[test]
+    fn in_use_stays() {
+        let records = ages(&[0, 2 * DAY]);
+        let in_use = BTreeSet::from([records[0].id]);
+        assert_eq!(plan(&records, &Policy::default(), NOW, &in_use).removals().count(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_suspends_age() {
+        let records = ages(&[-HOUR, 2 * DAY, 3 * DAY]);
+        assert_eq!(removed(&records, &Policy::default()), [] as [i64; 0]);
+        assert_eq!(removed(&records, &Policy { max_snapshots: 2, ..Policy::default() }), [3 * DAY]);
+    }
+
+    #[test]
+    fn the_calendar_holds_the_newest_of_each_period_that_has_one() {
+        let base = Policy { max_snapshots: 1, ..Policy::default() };
+        let records = ages(&[0, HOUR, HOUR + 1, 3 * HOUR, DAY, DAY + HOUR, 8 * DAY, 40 * DAY]);
+        let kept = |policy: &Policy| {
+            let gone = removed(&records, policy);
+            records.iter().rev().map(|r| NOW - r.timestamp).filter(|a| !gone.contains(a)).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&base), [0]);
+        assert_eq!(kept(&Policy { keep_hourly: 3, ..base.clone() }), [0, HOUR, HOUR + 1], "12:00, 11:00, and 10:59");
+        assert_eq!(kept(&Policy { keep_daily: 3, ..base.clone() }), [0, DAY, 8 * DAY]);
+        assert_eq!(kept(&Policy { keep_weekly: 2, ..base.clone() }), [0, 8 * DAY]);
+        assert_eq!(kept(&Policy { keep_monthly: 9, ..base }), [0, 40 * DAY]);
+    }
+
+    #[test]
+    fn scopes_are_counted_apart() {
+        let mut records = ages(&[0, 1, 2, 3]);
+        records[0].scope = Scope::Partition { topic: "a".into(), partition: 0 };
+        records[1].scope = Scope::Partition { topic: "a".into(), partition: 0 };
+        assert_eq!(removed(&records, &Policy { max_snapshots: 1, ..Policy::default() }), [1, 3]);
+    }
+
+    #[test]
+    fn a_step_reads_as_a_line() {
+        let plan = plan(&ages(&[0, 25 * HOUR]), &Policy::default(), NOW, &BTreeSet::new());
+        let lines: Vec<String> = plan.steps().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                format!("keep   snapshot-{NOW} within the limits"),
+                format!("remove snapshot-{} older than 1 d", NOW - 25 * HOUR)
+            ]
+        );
+    }
+}
