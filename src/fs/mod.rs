@@ -28,7 +28,7 @@ pub(crate) use lock::{Deadline, Guard, lock_dir, lock_file, locked, try_lock_dir
 pub use mem::MemFs;
 pub use os::OsFs;
 pub use share::{Method, MethodChoice};
-pub(crate) use share::{Sharer, copy_range, falls_back, try_link};
+pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link};
 pub(crate) use sync::{replace_file, settle, write_new_file};
 
 /// An open file or directory of one of the two implementations.

@@ -193,6 +193,17 @@ pub(crate) fn falls_back(e: &io::Error) -> bool {
     )
 }
 
+/// Fills the empty file `to` with the first `len` bytes of `from`, sharing blocks where the filesystem can.
+/// Nothing is durable yet.
+pub(crate) fn clone_or_copy(from: &File, to: &File, len: u64, observer: &Observer) -> Result<()> {
+    match to.fs().clone_file(from.handle(), to.handle()) {
+        Ok(()) if to.len()? > len => to.set_len(len),
+        Ok(()) => Ok(()),
+        Err(e) if falls_back(&e) => copy_range(from, to, len, observer, |_| {}).map(drop),
+        Err(e) => Err(Error::io("reflink", from.path(), e)),
+    }
+}
+
 /// Copies the first `len` bytes, or as many as there are, showing each chunk to `seen` on the way: what is hashed
 /// or parsed so need not be read again. Returns how many bytes were copied.
 pub(crate) fn copy_range(
