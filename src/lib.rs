@@ -10,4 +10,5 @@ pub mod snapshot;
 pub mod store;
 
 pub use error::{Error, Result};
+pub use log::{Batch, BatchBuilder, Log, LogConfig, LogReader, Record};
 pub use snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotInfo, SnapshotManager};

@@ -6,23 +6,37 @@ mod batch;
 mod check;
 mod checkpoint;
 mod codec;
+mod config;
 mod cut;
 mod header;
 mod index;
+mod open;
+mod read;
+mod reader;
 mod record;
+mod recover;
+mod retention;
 mod scan;
+mod seek;
 mod segment;
+mod truncate;
+mod writer;
 
 pub use batch::{Batch, BatchBuilder};
 pub use check::{IndexChecker, IndexVerdict, SegmentCheck, SegmentProblem, check_segment};
 pub use checkpoint::{CHECKPOINT, Checkpoint, SEGMENTS_LOCK, WRITER_LOCK};
 pub use codec::Codec;
+pub use config::{HighWatermark, LogConfig};
 pub use cut::{Cut, CutQuality, HeldCut};
 pub use header::{BatchError, BatchHeader};
 pub use index::{
     INDEX_INTERVAL, IndexBuilder, IndexBytes, IndexEntry, IndexStop, OffsetEntry, ParsedIndex, TimeEntry,
     parse_offset_index, parse_time_index,
 };
+pub use open::Recovery;
+pub use read::Batches;
+pub use reader::LogReader;
 pub use record::Record;
 pub use scan::{BatchScanner, ScanEnd, ScannedBatch, Stop, scan, scan_until};
 pub use segment::{Listing, SealedSegment, SegmentEntry, SegmentFile, list_log, parse_segment_name, segment_file_name};
+pub use writer::Log;

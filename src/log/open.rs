@@ -1,0 +1,231 @@
+//! Opening a native log: the lock, what interrupted operations left behind, the active segment's tail.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::checkpoint::{CHECKPOINT, Checkpoint, SEGMENTS_LOCK, WRITER_LOCK};
+use super::config::{HighWatermark, LogConfig};
+use super::recover::{Active, activate, create_segment, damaged, rebuild_indexes, scan_kept, sealed_looks_right};
+use super::scan::Stop;
+use super::segment::{Listing, SegmentEntry, SegmentFile, list_log, parse_segment_name};
+use super::writer::Log;
+use crate::error::{Error, IntegrityError, Result, ValidationError};
+use crate::fs::{Deadline, Dir, Guard, LockMode, Open, lock_file};
+
+/// What opening had to mend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes cut from the end of the active segment: they were no whole batch.
+    pub cut_bytes: u64,
+    /// Sealed segments whose indexes were built anew.
+    pub rebuilt_indexes: Vec<i64>,
+    /// Segments below the log start offset that an interrupted retention had left.
+    pub removed: Vec<i64>,
+}
+
+impl Log {
+    /// Opens the log in this directory, which is made if it is not there (its parent must be).
+    ///
+    /// # Errors
+    ///
+    /// `Concurrency` where another writer has it open; `Integrity` where records below the checkpointed high watermark
+    /// are gone or a segment whose indexes had to be rebuilt is damaged; `Validation` for a directory of a broker.
+    pub fn open(path: impl AsRef<Path>) -> Result<Log> {
+        Log::open_with(path, LogConfig::default())
+    }
+
+    /// As [`open`](Self::open), with settings.
+    pub fn open_with(path: impl AsRef<Path>, config: LogConfig) -> Result<Log> {
+        let path = path.as_ref();
+        match Dir::open(path) {
+            Err(e) if e.is_not_found() => {
+                let Some(name) = path.file_name() else { return Err(e) };
+                let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let parent = Dir::open(parent)?;
+                match parent.make_dir(name, 0o777) {
+                    // Somebody else made it meanwhile; the lock will tell who may write.
+                    Err(Error::Filesystem(e)) if e.source.kind() == ErrorKind::AlreadyExists => {}
+                    other => drop(other?),
+                }
+                parent.sync()?;
+                Log::open_on(Dir::open(path)?, config)
+            }
+            other => Log::open_on(other?, config),
+        }
+    }
+
+    /// Opens the log in an open directory of any filesystem.
+    pub fn open_on(dir: Dir, config: LogConfig) -> Result<Log> {
+        if config.segment_bytes == 0 || config.segment_bytes > i32::MAX as u64 {
+            return Err(ValidationError::refused("segment_bytes must lie between 1 and 2147483647").into());
+        }
+        refuse_foreign(&dir)?;
+        let deadline = Deadline::after(config.lock_timeout, &config.observer);
+        let writer = lock_file(&dir, WRITER_LOCK, LockMode::Exclusive, &deadline, "one writer at a time")?;
+        let checkpoint = Checkpoint::read(&dir)?;
+        let mut listing = list_log(&dir)?;
+        let mut recovery = Recovery::default();
+        sweep(&dir, &listing)?;
+        if let Some(checkpoint) = checkpoint {
+            recovery.removed = finish_retention(&dir, &mut listing, &checkpoint, &config)?;
+        }
+        recovery.rebuilt_indexes = mend_sealed(&dir, &listing, &config)?;
+        let active = match listing.active() {
+            Some(segment) => open_active(&dir, segment.base(), checkpoint, &config, &mut recovery)?,
+            None => first_segment(&dir, checkpoint, &config)?,
+        };
+        // A segment that an interrupted roll made, or one that truncation uncovered, may not be durable by name.
+        dir.sync()?;
+        let mut bases: Vec<i64> = listing.segments.iter().map(SegmentEntry::base).collect();
+        if bases.is_empty() {
+            bases.push(active.base);
+        }
+        let first = bases.first().copied().unwrap_or(active.base);
+        let log_start = checkpoint.map_or(first, |c| c.log_start_offset.max(first));
+        if log_start > active.next_offset {
+            let what = format!("the log starts at offset {log_start}, but ends at {}", active.next_offset);
+            return Err(damaged(&active.log, what));
+        }
+        let high_watermark = match config.high_watermark {
+            HighWatermark::FollowFlush => active.next_offset,
+            HighWatermark::Manual => {
+                let kept = checkpoint.map_or(log_start, |c| c.high_watermark.unwrap_or(active.next_offset));
+                kept.clamp(log_start, active.next_offset)
+            }
+        };
+        let mut log = Log {
+            dir,
+            config,
+            bases,
+            active,
+            log_start,
+            high_watermark,
+            checkpoint,
+            recovery,
+            poisoned: false,
+            _writer: writer,
+        };
+        log.write_checkpoint()?;
+        Ok(log)
+    }
+}
+
+pub(super) fn lock_segments(dir: &Dir, config: &LogConfig, mode: LockMode) -> Result<Guard> {
+    let deadline = Deadline::after(config.lock_timeout, &config.observer);
+    lock_file(dir, SEGMENTS_LOCK, mode, &deadline, "a snapshot sharing segments, or their removal")
+}
+
+fn refuse_foreign(dir: &Dir) -> Result<()> {
+    if Checkpoint::read(dir)?.is_some() {
+        return Ok(());
+    }
+    for name in ["partition.metadata", "leader-epoch-checkpoint"] {
+        if dir.try_stat(name)?.is_some() {
+            let why = format!("it is a broker's: {name} is there");
+            return Err(ValidationError::NotALog { path: dir.path().to_owned(), why }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Removes what interrupted replacements and rolls left behind: temporary files, and indexes without a `.log`.
+fn sweep(dir: &Dir, listing: &Listing) -> Result<()> {
+    for entry in &listing.side_files {
+        if is_temporary(&entry.name) {
+            dir.unlink(&entry.name)?;
+        }
+    }
+    for (base, file) in &listing.unattached {
+        if matches!(file, SegmentFile::Index | SegmentFile::TimeIndex) {
+            dir.unlink(file.name(*base))?;
+        }
+    }
+    Ok(())
+}
+
+/// `.{base:020}.{ext}.tmp` and the checkpoint's.
+fn is_temporary(name: &OsStr) -> bool {
+    let inner = name.to_str().and_then(|n| n.strip_prefix('.')).and_then(|n| n.strip_suffix(".tmp"));
+    inner.is_some_and(|n| n == CHECKPOINT || parse_segment_name(n).is_some())
+}
+
+/// Removes the segments that lie wholly below the log start offset.
+fn finish_retention(dir: &Dir, listing: &mut Listing, checkpoint: &Checkpoint, config: &LogConfig) -> Result<Vec<i64>> {
+    let gone: Vec<_> = listing.sealed().take_while(|s| s.end() <= checkpoint.log_start_offset).collect();
+    if gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    let _guard = lock_segments(dir, config, LockMode::Exclusive)?;
+    for segment in &gone {
+        for file in segment.entry().files() {
+            dir.unlink(file.name(segment.base()))?;
+        }
+    }
+    dir.sync()?;
+    listing.segments.drain(..gone.len());
+    Ok(gone.iter().map(|s| s.base()).collect())
+}
+
+fn mend_sealed(dir: &Dir, listing: &Listing, config: &LogConfig) -> Result<Vec<i64>> {
+    let mut rebuilt = Vec::new();
+    let mut guard = None;
+    for segment in listing.sealed() {
+        let (base, next) = (segment.base(), segment.end());
+        if !sealed_looks_right(dir, &segment.entry(), next, config.index_interval)? {
+            if guard.is_none() {
+                guard = Some(lock_segments(dir, config, LockMode::Exclusive)?);
+            }
+            rebuild_indexes(dir, base, next, config.index_interval, config.file_mode)?;
+            config.observer.warn(&format!("built the indexes of segment {base} in {} anew", dir.path().display()));
+            rebuilt.push(base);
+        }
+    }
+    Ok(rebuilt)
+}
+
+fn open_active(
+    dir: &Dir,
+    base: i64,
+    checkpoint: Option<Checkpoint>,
+    config: &LogConfig,
+    recovery: &mut Recovery,
+) -> Result<Active> {
+    let log = dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
+    let mut kept = scan_kept(&log, base, config.index_interval, i64::MAX)?;
+    let promised = checkpoint.and_then(|c| c.high_watermark).unwrap_or(0);
+    if kept.next_offset < promised && !config.accept_loss {
+        let end = kept.next_offset;
+        let what = format!(
+            "it ends at offset {end} (at byte {}: {}), but records below {promised} were committed",
+            kept.bytes, kept.stop
+        );
+        return Err(damaged(&log, what));
+    }
+    let mut stat = log.stat()?;
+    let mut guard = None;
+    if stat.nlink > 1 || kept.stop != Stop::End {
+        guard = Some(lock_segments(dir, config, LockMode::Exclusive)?);
+        // Nothing was appended meanwhile: this process has the writer's lock.
+        stat = log.stat()?;
+        kept = scan_kept(&log, base, config.index_interval, i64::MAX)?;
+    }
+    recovery.cut_bytes = stat.size.saturating_sub(kept.bytes);
+    if recovery.cut_bytes > 0 {
+        let (cut, path) = (recovery.cut_bytes, log.path().display());
+        config.observer.warn(&format!("cut {cut} bytes at the end of {path}: {}", kept.stop));
+    }
+    let active = activate(dir, base, kept, false, config.file_mode, &config.observer)?;
+    drop(guard);
+    Ok(active)
+}
+
+fn first_segment(dir: &Dir, checkpoint: Option<Checkpoint>, config: &LogConfig) -> Result<Active> {
+    let start = checkpoint.map_or(0, |c| c.log_start_offset);
+    let promised = checkpoint.and_then(|c| c.high_watermark).unwrap_or(0);
+    if promised > start && !config.accept_loss {
+        let what = format!("it has no segment, but records from {start} to {promised} were committed");
+        return Err(IntegrityError::new(dir.path(), what).into());
+    }
+    create_segment(dir, start, config.index_interval, config.file_mode)
+}

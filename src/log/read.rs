@@ -1,0 +1,228 @@
+//! Reading batches by offset and by timestamp across the segments of a log.
+
+use super::batch::Batch;
+use super::header::BatchHeader;
+use super::index::{IndexBytes, TimeEntry};
+use super::scan::{Stop, scan};
+use super::seek::{Entries, last_time_entry, position_for};
+use super::segment::SegmentFile;
+use crate::error::{Error, IntegrityError, Result};
+use crate::fs::{Dir, File, Open};
+
+/// What is readable of a log at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub dir: &'a Dir,
+    /// Base offsets, ascending.
+    pub bases: &'a [i64],
+    /// Bytes of the last segment that are batches.
+    pub active_bytes: u64,
+    pub log_start: i64,
+    pub log_end: i64,
+    /// The last segment's indexes where the writer has them in memory.
+    pub active_indexes: Option<&'a IndexBytes>,
+}
+
+impl<'a> View<'a> {
+    /// From the batch that holds `offset` on.
+    pub(super) fn batches(self, offset: i64) -> Batches<'a> {
+        let from = offset.max(self.log_start);
+        let first = self.bases.partition_point(|base| *base <= from).saturating_sub(1);
+        self.batches_of(self.bases.get(first..).unwrap_or_default(), from)
+    }
+
+    fn batches_of(self, segments: &'a [i64], from: i64) -> Batches<'a> {
+        Batches { view: self, rest: segments, from, current: None, window: Window::default() }
+    }
+
+    fn is_active(&self, base: i64) -> bool {
+        self.bases.last() == Some(&base)
+    }
+
+    fn open_log(&self, base: i64) -> Result<(File, u64)> {
+        let file = self.dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
+        let end = if self.is_active(base) { self.active_bytes } else { file.len()? };
+        Ok((file, end))
+    }
+
+    fn entries(&self, base: i64, which: SegmentFile) -> Result<Entries<'a>> {
+        match self.active_indexes.filter(|_| self.is_active(base)) {
+            Some(bytes) if which == SegmentFile::Index => Ok(Entries::Bytes(&bytes.offset)),
+            Some(bytes) => Ok(Entries::Bytes(&bytes.time)),
+            None => Entries::of_file(self.dir, base, which),
+        }
+    }
+
+    /// The first offset whose record's timestamp is `timestamp` or later.
+    pub(super) fn offset_for_timestamp(self, timestamp: i64) -> Result<Option<i64>> {
+        for (i, &base) in self.bases.iter().enumerate() {
+            let ends_below_start = self.bases.get(i + 1).is_some_and(|next| *next <= self.log_start);
+            if ends_below_start {
+                continue;
+            }
+            let times = self.entries(base, SegmentFile::TimeIndex)?;
+            // The last entry of a sealed segment has the segment's largest timestamp.
+            if !self.is_active(base) && last_time_entry(&times)?.is_some_and(|last| last.timestamp < timestamp) {
+                continue;
+            }
+            let before = times.last_where(|e: &TimeEntry| e.timestamp < timestamp)?;
+            let from = before.map_or(base, |e| base.saturating_add(e.relative_offset.into()));
+            let segment = self.batches_of(self.bases.get(i..=i).unwrap_or_default(), from.max(self.log_start));
+            if let Some(offset) = self.first_at_or_after(timestamp, segment)? {
+                return Ok(Some(offset));
+            }
+        }
+        Ok(None)
+    }
+
+    fn first_at_or_after(&self, timestamp: i64, batches: Batches<'_>) -> Result<Option<i64>> {
+        for batch in batches {
+            let batch = batch?;
+            if batch.header().max_timestamp < timestamp {
+                continue;
+            }
+            let records = batch.records().map_err(|e| {
+                let what = format!("the batch at offset {} cannot be read: {e}", batch.header().base_offset);
+                Error::from(IntegrityError::new(self.dir.path(), what))
+            })?;
+            let found = records.iter().find(|r| r.timestamp >= timestamp && r.offset >= self.log_start);
+            if let Some(record) = found {
+                return Ok(Some(record.offset));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Batches in the order of their offsets. Ends at the log's end as it was when this was made; after an error nothing more
+/// comes.
+#[derive(Debug)]
+pub struct Batches<'a> {
+    view: View<'a>,
+    /// Segments not opened yet.
+    rest: &'a [i64],
+    /// The least offset that is still wanted.
+    from: i64,
+    current: Option<Segment>,
+    window: Window,
+}
+
+#[derive(Debug)]
+struct Segment {
+    base: i64,
+    log: File,
+    position: u64,
+    end: u64,
+}
+
+/// Batches above this size are checked as a stream before room is made for them: a length field proves nothing.
+const LARGE: u64 = 16 << 20;
+
+impl Batches<'_> {
+    fn step(&mut self) -> Result<Option<Batch>> {
+        loop {
+            if self.from >= self.view.log_end {
+                return Ok(None);
+            }
+            let Some(segment) = &mut self.current else {
+                let Some((&base, rest)) = self.rest.split_first() else { return Ok(None) };
+                self.rest = rest;
+                self.open(base)?;
+                continue;
+            };
+            if segment.position >= segment.end {
+                self.current = None;
+                continue;
+            }
+            let left = segment.end - segment.position;
+            let head = self.window.at(&segment.log, segment.position, left.min(BatchHeader::SIZE as u64))?;
+            let header = BatchHeader::parse(head).map_err(|e| segment.broken(&e.to_string()))?;
+            let size = header.total_size();
+            if size > left {
+                return Err(segment.broken(&Stop::Torn { have: left, need: size }.to_string()));
+            }
+            if header.base_offset < segment.base {
+                return Err(segment.broken("its offset is below the segment's"));
+            }
+            if header.last_offset() < self.from {
+                segment.position += size;
+                continue;
+            }
+            if header.base_offset >= self.view.log_end {
+                return Ok(None);
+            }
+            if size > LARGE {
+                let end = scan(&segment.log, segment.position, segment.position + size, 0, |_| Ok(()))?;
+                if end.batches != 1 {
+                    return Err(segment.broken(&end.stop.to_string()));
+                }
+            }
+            let bytes = self.window.at(&segment.log, segment.position, size)?.to_vec();
+            let batch = Batch::from_bytes(bytes).map_err(|e| segment.broken(&e.to_string()))?;
+            segment.position += size;
+            self.from = header.next_offset();
+            return Ok(Some(batch));
+        }
+    }
+
+    fn open(&mut self, base: i64) -> Result<()> {
+        let (log, end) = self.view.open_log(base)?;
+        self.window.clear();
+        let position = if self.from > base {
+            position_for(&log, base, end, self.from, &self.view.entries(base, SegmentFile::Index)?)?
+        } else {
+            0
+        };
+        self.current = Some(Segment { base, log, position, end });
+        Ok(())
+    }
+}
+
+impl Segment {
+    fn broken(&self, why: &str) -> Error {
+        IntegrityError::new(self.log.path(), format!("the batch at byte {} is broken: {why}", self.position)).into()
+    }
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step().transpose();
+        if matches!(step, Some(Err(_))) {
+            (self.rest, self.current) = (&[], None);
+        }
+        step
+    }
+}
+
+/// A part of a file that was read ahead.
+#[derive(Debug, Default)]
+struct Window {
+    bytes: Vec<u8>,
+    at: u64,
+    filled: usize,
+}
+
+impl Window {
+    fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// `len` bytes from `position`, fewer where the file ends.
+    fn at(&mut self, file: &File, position: u64, len: u64) -> Result<&[u8]> {
+        const AHEAD: usize = 256 * 1024;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let inside = position.checked_sub(self.at).and_then(|skip| usize::try_from(skip).ok());
+        let skip = match inside.filter(|skip| skip.saturating_add(len) <= self.filled) {
+            Some(skip) => skip,
+            None => {
+                self.bytes.resize(len.max(AHEAD), 0);
+                self.filled = file.read_at(&mut self.bytes, position)?;
+                self.at = position;
+                0
+            }
+        };
+        Ok(self.bytes.get(skip..skip.saturating_add(len).min(self.filled)).unwrap_or_default())
+    }
+}
