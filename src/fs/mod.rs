@@ -9,7 +9,7 @@ mod dir;
 mod file;
 mod identity;
 mod lock;
-mod mem;
+pub mod mem;
 mod os;
 mod share;
 mod sync;

@@ -1,0 +1,225 @@
+//! What a power cut leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use super::node::{Content, Names, Node, NodeId};
+use super::{MemFs, State};
+use crate::fs::{Attributes, Rename, Sync};
+
+/// What is on the disk for certain: per inode its bytes or its names.
+#[derive(Debug, Clone)]
+pub(super) struct Image {
+    root: NodeId,
+    files: BTreeMap<NodeId, (Arc<Vec<u8>>, Attributes)>,
+    dirs: BTreeMap<NodeId, Names>,
+}
+
+/// A change that no sync has covered yet.
+#[derive(Debug, Clone)]
+pub(super) enum Effect {
+    /// The bytes and attributes of a file, whatever they are by the time of the cut.
+    Data(NodeId),
+    /// A name of a directory stands for something else, or for nothing.
+    Name { dir: NodeId, name: OsString, to: Option<NodeId> },
+    /// One or two names moved, atomically.
+    Moved { from: (NodeId, OsString), to: (NodeId, OsString), node: NodeId, how: Rename },
+}
+
+/// In what shape an effect reached the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Lost,
+    Whole,
+    /// Only for data: the first half of the new bytes.
+    Torn,
+    /// Only for data: zeros of the new length.
+    Zeros,
+}
+
+impl Image {
+    pub(super) fn empty(root: NodeId) -> Image {
+        Image { root, files: BTreeMap::new(), dirs: BTreeMap::from([(root, Names::new())]) }
+    }
+
+    fn dir(&mut self, dir: NodeId) -> &mut Names {
+        self.dirs.entry(dir).or_default()
+    }
+
+    fn apply(&mut self, effect: &Effect, fate: Fate, state: &State) {
+        match effect {
+            Effect::Data(id) => {
+                let Some(Node { content: Content::File(bytes), attributes, .. }) = state.nodes.get(id) else { return };
+                let bytes = match fate {
+                    Fate::Lost => return,
+                    Fate::Whole => bytes.clone(),
+                    Fate::Torn => Arc::new(bytes.get(..bytes.len() / 2).unwrap_or_default().to_vec()),
+                    Fate::Zeros => Arc::new(vec![0; bytes.len()]),
+                };
+                self.files.insert(*id, (bytes, attributes.clone()));
+            }
+            _ if fate == Fate::Lost => {}
+            Effect::Name { dir, name, to: Some(node) } => {
+                self.dir(*dir).insert(name.clone(), *node);
+            }
+            Effect::Name { dir, name, to: None } => {
+                self.dir(*dir).remove(name);
+            }
+            Effect::Moved { from, to, node, how } => {
+                if self.dir(from.0).get(&from.1) != Some(node) {
+                    return;
+                }
+                let other = self.dir(to.0).insert(to.1.clone(), *node);
+                self.dir(from.0).remove(&from.1);
+                if let (Rename::Exchange, Some(other)) = (how, other) {
+                    self.dir(from.0).insert(from.1.clone(), other);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Notes that a file has bytes or attributes that are not on the disk.
+    pub(super) fn dirty(&mut self, node: NodeId) {
+        if !self.pending.iter().any(|e| matches!(e, Effect::Data(id) if *id == node)) {
+            self.pending.push(Effect::Data(node));
+        }
+    }
+
+    pub(super) fn make_durable(&mut self, node: NodeId, how: Sync) {
+        let covered = |effect: &Effect| match (how, effect) {
+            (Sync::Filesystem, _) => true,
+            (_, Effect::Data(id)) => *id == node,
+            (_, Effect::Name { dir, .. }) => *dir == node,
+            (_, Effect::Moved { from, to, .. }) => from.0 == node || to.0 == node,
+        };
+        let mut image = std::mem::replace(&mut self.durable, Image::empty(self.root));
+        for effect in self.pending.iter().filter(|e| covered(e)) {
+            image.apply(effect, Fate::Whole, self);
+        }
+        self.durable = image;
+        self.pending.retain(|e| !covered(e));
+    }
+
+    /// A sync that failed: the bytes never reach the disk, and nobody will be told again.
+    pub(super) fn lose(&mut self, node: NodeId) {
+        self.pending.retain(|e| !matches!(e, Effect::Data(id) if *id == node));
+    }
+}
+
+impl MemFs {
+    /// The filesystems that may come back after a power cut now: all combinations of up to `exhaustive` pending
+    /// effects, each lost or whole; beyond that `samples` of them, and always as many with torn and zeroed data,
+    /// from a `seed`. All lost and all whole are always among them. Nobody holds a handle or a lock there, and
+    /// nothing fails.
+    pub fn crash_states(&self, exhaustive: usize, samples: usize, seed: u64) -> Vec<MemFs> {
+        let state = self.lock();
+        let count = state.pending.len();
+        let mut random = Random(seed ^ 0x9e37_79b9_7f4a_7c15);
+        let mut fates: Vec<Vec<Fate>> = Vec::new();
+        if count <= exhaustive {
+            for bits in 0..1_u32 << count {
+                fates.push((0..count).map(|i| if bits >> i & 1 == 1 { Fate::Whole } else { Fate::Lost }).collect());
+            }
+        } else {
+            fates.push(vec![Fate::Lost; count]);
+            fates.push(vec![Fate::Whole; count]);
+            for _ in 0..samples {
+                fates.push((0..count).map(|_| random.fate(2)).collect());
+            }
+            // Journals keep prefixes.
+            for _ in 0..samples {
+                let kept = random.below(count + 1);
+                fates.push((0..count).map(|i| if i < kept { Fate::Whole } else { Fate::Lost }).collect());
+            }
+        }
+        if state.pending.iter().any(|e| matches!(e, Effect::Data(_))) {
+            for _ in 0..samples {
+                fates.push((0..count).map(|_| random.fate(4)).collect());
+            }
+        }
+        fates.iter().map(|fates| state.come_back(fates)).collect()
+    }
+}
+
+impl State {
+    fn come_back(&self, fates: &[Fate]) -> MemFs {
+        let mut image = self.durable.clone();
+        for (effect, fate) in self.pending.iter().zip(fates) {
+            image.apply(effect, *fate, self);
+        }
+        let fs = MemFs::with(self.abilities);
+        {
+            let mut new = fs.lock();
+            new.now = self.now;
+            let mut ids = BTreeMap::from([(image.root, new.root)]);
+            let mut seen = BTreeSet::new();
+            new.fill(&image, image.root, self, &mut ids, &mut seen);
+            let root = new.root;
+            new.make_durable(root, Sync::Filesystem);
+        }
+        fs
+    }
+
+    /// Copies a directory of an image and all below it.
+    fn fill(
+        &mut self,
+        image: &Image,
+        dir: NodeId,
+        old: &State,
+        ids: &mut BTreeMap<NodeId, NodeId>,
+        seen: &mut BTreeSet<NodeId>,
+    ) {
+        // A directory under two names cannot come of atomic renames; a filesystem check would drop the second.
+        if !seen.insert(dir) {
+            return;
+        }
+        let Some(here) = ids.get(&dir).copied() else { return };
+        for (name, id) in image.dirs.get(&dir).into_iter().flatten() {
+            let is_dir = old.directories.contains(id);
+            if is_dir && seen.contains(id) {
+                continue;
+            }
+            let new = *ids.entry(*id).or_insert_with(|| self.add_node(is_dir, 0o755));
+            if let (Ok(node), Some((bytes, attributes))) = (self.node_mut(new), image.files.get(id)) {
+                if node.nlink == 0 {
+                    node.content = Content::File(bytes.clone());
+                    node.attributes = attributes.clone();
+                }
+            }
+            self.put_name(here, name.clone(), new);
+            if is_dir {
+                self.fill(image, *id, old, ids, seen);
+            }
+        }
+    }
+}
+
+/// Small, seeded, good enough to choose subsets (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % (end.max(1) as u64)).unwrap_or(0)
+    }
+
+    /// One of the first `kinds` fates.
+    fn fate(&mut self, kinds: usize) -> Fate {
+        match self.below(kinds) {
+            0 => Fate::Lost,
+            1 => Fate::Whole,
+            2 => Fate::Torn,
+            _ => Fate::Zeros,
+        }
+    }
+}

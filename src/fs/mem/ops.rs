@@ -1,0 +1,419 @@
+//! The operations.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::libc;
+
+use super::crash::Effect;
+use super::node::{Content, NodeId};
+use super::{MemFs, MemHandle, Op, State, errno};
+use crate::fs::{Attributes, Entry, FileKind, Fs, Handle, LockMode, Open, Rename, Stat, Sync, Volume};
+
+impl MemFs {
+    fn open_node(&self, state: &mut State, node: NodeId) -> io::Result<Handle> {
+        state.node_mut(node)?.open += 1;
+        let id = state.next_handle;
+        state.next_handle += 1;
+        Ok(Handle::Mem(MemHandle { fs: self.clone(), node, id }))
+    }
+}
+
+impl Drop for MemHandle {
+    fn drop(&mut self) {
+        let mut state = self.fs.lock();
+        if let Some(holders) = state.locks.get_mut(&self.node) {
+            holders.retain(|(id, _)| *id != self.id);
+        }
+        if let Ok(node) = state.node_mut(self.node) {
+            node.open = node.open.saturating_sub(1);
+        }
+        state.drop_if_unused(self.node);
+    }
+}
+
+fn mem(handle: &Handle) -> io::Result<&MemHandle> {
+    match handle {
+        Handle::Mem(handle) => Ok(handle),
+        Handle::Os(_) => Err(errno(libc::EXDEV)),
+    }
+}
+
+impl State {
+    fn look_up(&self, dir: NodeId, name: &OsStr) -> io::Result<NodeId> {
+        self.dir(dir)?.get(name).copied().ok_or_else(|| errno(libc::ENOENT))
+    }
+
+    fn room_for(&self, bytes: u64) -> io::Result<()> {
+        let fits = self.used.saturating_add(bytes) <= self.abilities.capacity && self.used < self.abilities.capacity;
+        if fits { Ok(()) } else { Err(errno(libc::ENOSPC)) }
+    }
+
+    /// Gives a node a name that is free.
+    pub(super) fn put_name(&mut self, dir: NodeId, name: OsString, node: NodeId) {
+        let now = self.now;
+        if let Ok(names) = self.dir_mut(dir) {
+            names.insert(name.clone(), node);
+            self.pending.push(Effect::Name { dir, name, to: Some(node) });
+        }
+        if let Ok(node) = self.node_mut(node) {
+            node.nlink += 1;
+            node.ctime = now;
+            node.parent = Some(dir);
+        }
+    }
+
+    fn take_name(&mut self, dir: NodeId, name: &OsStr) -> io::Result<()> {
+        let node = self.look_up(dir, name)?;
+        self.dir_mut(dir)?.remove(name);
+        self.pending.push(Effect::Name { dir, name: name.to_owned(), to: None });
+        self.unname(node);
+        Ok(())
+    }
+
+    fn unname(&mut self, node: NodeId) {
+        let now = self.now;
+        if let Ok(node) = self.node_mut(node) {
+            node.nlink = node.nlink.saturating_sub(1);
+            node.ctime = now;
+        }
+        self.drop_if_unused(node);
+    }
+
+    fn replace_bytes(&mut self, node: NodeId, bytes: Arc<Vec<u8>>) -> io::Result<()> {
+        let now = self.now;
+        let before = self.file(node)?.len() as u64;
+        self.used = self.used.saturating_sub(before).saturating_add(bytes.len() as u64);
+        let node_ref = self.node_mut(node)?;
+        node_ref.content = Content::File(bytes);
+        (node_ref.attributes.mtime, node_ref.ctime) = (now, now);
+        self.dirty(node);
+        Ok(())
+    }
+
+    /// In place where no clone shares the bytes.
+    fn change_bytes(&mut self, node: NodeId, more: u64, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let now = self.now;
+        self.used = self.used.saturating_add(more);
+        let node_ref = self.node_mut(node)?;
+        (node_ref.attributes.mtime, node_ref.ctime) = (now, now);
+        match &mut node_ref.content {
+            Content::File(bytes) => change(Arc::make_mut(bytes)),
+            Content::Dir(_) => return Err(errno(libc::EISDIR)),
+        }
+        self.dirty(node);
+        Ok(())
+    }
+
+    /// Whether a plain rename may put `node` where `over` is: a file over a file, a directory over an empty one.
+    fn may_replace(&self, node: NodeId, over: NodeId) -> io::Result<()> {
+        match (self.node(node)?.kind(), &self.node(over)?.content) {
+            (FileKind::Dir, Content::Dir(names)) if names.is_empty() => Ok(()),
+            (FileKind::Dir, Content::Dir(_)) => Err(errno(libc::ENOTEMPTY)),
+            (FileKind::Dir, Content::File(_)) => Err(errno(libc::ENOTDIR)),
+            (_, Content::Dir(_)) => Err(errno(libc::EISDIR)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Fs for MemFs {
+    fn open_dir(&self, at: Option<&Handle>, path: &Path) -> io::Result<Handle> {
+        let mut state = self.lock();
+        state.begin(Op::Open, false)?;
+        let node = match at {
+            Some(dir) => state.look_up(mem(dir)?.node, path.as_os_str())?,
+            None => state.resolve(path)?,
+        };
+        state.dir(node)?;
+        self.open_node(&mut state, node)
+    }
+
+    fn open_parent(&self, dir: &Handle) -> io::Result<Handle> {
+        let mut state = self.lock();
+        state.begin(Op::Open, false)?;
+        let parent = state.node(mem(dir)?.node)?.parent.unwrap_or(state.root);
+        self.open_node(&mut state, parent)
+    }
+
+    fn make_dir(&self, dir: &Handle, name: &OsStr, mode: u32) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Op::MakeDir, true)?;
+        let dir = mem(dir)?.node;
+        if state.dir(dir)?.contains_key(name) {
+            return Err(errno(libc::EEXIST));
+        }
+        state.room_for(0)?;
+        let node = state.add_node(true, mode);
+        state.put_name(dir, name.to_owned(), node);
+        Ok(())
+    }
+
+    fn list(&self, dir: &Handle) -> io::Result<Vec<Entry>> {
+        let mut state = self.lock();
+        state.begin(Op::List, false)?;
+        let names = state.dir(mem(dir)?.node)?;
+        names
+            .iter()
+            .map(|(name, id)| {
+                let node = state.node(*id)?;
+                Ok(Entry { name: name.clone(), kind: node.kind(), ino: node.ino })
+            })
+            .collect()
+    }
+
+    fn stat(&self, dir: &Handle, name: &OsStr) -> io::Result<Stat> {
+        let mut state = self.lock();
+        state.begin(Op::Open, false)?;
+        let node = state.look_up(mem(dir)?.node, name)?;
+        Ok(state.node(node)?.stat())
+    }
+
+    fn fstat(&self, node: &Handle) -> io::Result<Stat> {
+        let mut state = self.lock();
+        state.begin(Op::Open, false)?;
+        Ok(state.node(mem(node)?.node)?.stat())
+    }
+
+    fn open(&self, dir: &Handle, name: &OsStr, how: Open) -> io::Result<Handle> {
+        let mut state = self.lock();
+        let dir = mem(dir)?.node;
+        let found = state.dir(dir)?.get(name).copied();
+        let node = match (how, found) {
+            (Open::Read | Open::Write | Open::OpenOrCreate(_), Some(node)) => {
+                state.begin(Op::Open, false)?;
+                if state.node(node)?.kind() == FileKind::Dir {
+                    return Err(errno(libc::EISDIR));
+                }
+                node
+            }
+            (Open::Read | Open::Write, None) => {
+                state.begin(Op::Open, false)?;
+                return Err(errno(libc::ENOENT));
+            }
+            (Open::CreateNew(_), Some(_)) => {
+                state.begin(Op::Create, true)?;
+                return Err(errno(libc::EEXIST));
+            }
+            (Open::CreateNew(mode) | Open::OpenOrCreate(mode), None) => {
+                state.begin(Op::Create, true)?;
+                state.room_for(0)?;
+                let node = state.add_node(false, mode);
+                state.put_name(dir, name.to_owned(), node);
+                state.dirty(node);
+                node
+            }
+        };
+        self.open_node(&mut state, node)
+    }
+
+    fn read_at(&self, file: &Handle, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.lock();
+        state.begin(Op::Read, false)?;
+        let bytes = state.file(mem(file)?.node)?;
+        let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+        let len = rest.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..len), rest.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        Ok(len)
+    }
+
+    fn write_at(&self, file: &Handle, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.lock();
+        state.begin(Op::Write, true)?;
+        let node = mem(file)?.node;
+        let at = usize::try_from(offset).map_err(|_| errno(libc::EFBIG))?;
+        let end = at.checked_add(buf.len()).ok_or_else(|| errno(libc::EFBIG))?;
+        let more = end.saturating_sub(state.file(node)?.len()) as u64;
+        if more > 0 {
+            state.room_for(more)?;
+        }
+        state.change_bytes(node, more, |bytes| {
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            if let Some(room) = bytes.get_mut(at..end) {
+                room.copy_from_slice(buf);
+            }
+        })?;
+        Ok(buf.len())
+    }
+
+    fn set_len(&self, file: &Handle, len: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Op::SetLen, true)?;
+        let node = mem(file)?.node;
+        let mut bytes = Vec::clone(state.file(node)?);
+        bytes.resize(usize::try_from(len).map_err(|_| errno(libc::EFBIG))?, 0);
+        state.replace_bytes(node, Arc::new(bytes))
+    }
+
+    fn link(&self, from: &Handle, from_name: &OsStr, to: &Handle, to_name: &OsStr) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Op::Link, true)?;
+        let (from, to) = (mem(from)?.node, mem(to)?.node);
+        let node = state.look_up(from, from_name)?;
+        if state.node(node)?.kind() == FileKind::Dir {
+            return Err(errno(libc::EPERM));
+        }
+        if state.dir(to)?.contains_key(to_name) {
+            return Err(errno(libc::EEXIST));
+        }
+        if state.node(node)?.nlink >= state.abilities.max_links {
+            return Err(errno(libc::EMLINK));
+        }
+        state.room_for(0)?;
+        state.put_name(to, to_name.to_owned(), node);
+        Ok(())
+    }
+
+    fn clone_file(&self, from: &Handle, to: &Handle) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Op::Clone, true)?;
+        if !state.abilities.reflink {
+            return Err(errno(libc::EOPNOTSUPP));
+        }
+        let bytes = state.file(mem(from)?.node)?.clone();
+        state.room_for(0)?;
+        state.replace_bytes(mem(to)?.node, bytes)
+    }
+
+    fn rename(&self, from: &Handle, from_name: &OsStr, to: &Handle, to_name: &OsStr, how: Rename) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Op::Rename, true)?;
+        let (from, to) = (mem(from)?.node, mem(to)?.node);
+        let node = state.look_up(from, from_name)?;
+        let over = state.dir(to)?.get(to_name).copied();
+        if state.abilities.rename_needs_space {
+            state.room_for(0)?;
+        }
+        match (how, over) {
+            (Rename::NoReplace, Some(_)) => return Err(errno(libc::EEXIST)),
+            (Rename::Exchange, None) => return Err(errno(libc::ENOENT)),
+            (Rename::Replace, Some(over)) if over == node => return Ok(()),
+            (Rename::Replace, Some(over)) => state.may_replace(node, over)?,
+            _ => {}
+        }
+        state.dir_mut(from)?.remove(from_name);
+        state.dir_mut(to)?.insert(to_name.to_owned(), node);
+        if let (Rename::Exchange, Some(over)) = (how, over) {
+            state.dir_mut(from)?.insert(from_name.to_owned(), over);
+            state.node_mut(over)?.parent = Some(from);
+        }
+        state.pending.push(Effect::Moved {
+            from: (from, from_name.to_owned()),
+            to: (to, to_name.to_owned()),
+            node,
+            how,
+        });
+        let now = state.now;
+        let moved = state.node_mut(node)?;
+        (moved.ctime, moved.parent) = (now, Some(to));
+        if let (Rename::Replace, Some(over)) = (how, over) {
+            state.unname(over);
+        }
+        Ok(())
+    }
+
+    fn unlink(&self, dir: &Handle, name: &OsStr) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Op::Remove, true)?;
+        let dir = mem(dir)?.node;
+        let node = state.look_up(dir, name)?;
+        if state.node(node)?.kind() == FileKind::Dir {
+            return Err(errno(libc::EISDIR));
+        }
+        state.take_name(dir, name)
+    }
+
+    fn remove_dir(&self, dir: &Handle, name: &OsStr) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin(Op::Remove, true)?;
+        let dir = mem(dir)?.node;
+        let node = state.look_up(dir, name)?;
+        if !state.dir(node)?.is_empty() {
+            return Err(errno(libc::ENOTEMPTY));
+        }
+        state.take_name(dir, name)
+    }
+
+    fn sync(&self, node: &Handle, how: Sync) -> io::Result<()> {
+        let mut state = self.lock();
+        let node = mem(node)?.node;
+        let before = state.is_cut();
+        if let Err(e) = state.begin(Op::Sync, true) {
+            if !before {
+                state.lose(node);
+            }
+            return Err(e);
+        }
+        state.make_durable(node, how);
+        Ok(())
+    }
+
+    fn attributes(&self, node: &Handle) -> io::Result<Attributes> {
+        let mut state = self.lock();
+        state.begin(Op::Open, false)?;
+        Ok(state.node(mem(node)?.node)?.attributes.clone())
+    }
+
+    fn set_attributes(&self, node: &Handle, to: &Attributes) -> io::Result<Vec<String>> {
+        let mut state = self.lock();
+        state.begin(Op::SetAttributes, true)?;
+        let now = state.now;
+        let id = mem(node)?.node;
+        let node = state.node_mut(id)?;
+        node.ctime = now;
+        node.attributes = to.clone();
+        if node.kind() == FileKind::File {
+            state.dirty(id);
+        }
+        Ok(Vec::new())
+    }
+
+    fn try_lock(&self, node: &Handle, mode: LockMode) -> io::Result<bool> {
+        let mut state = self.lock();
+        state.begin(Op::Open, false)?;
+        let handle = mem(node)?;
+        let holders = state.locks.entry(handle.node).or_default();
+        let mut others = holders.iter().filter(|(id, _)| *id != handle.id);
+        let free = match mode {
+            LockMode::Exclusive => others.next().is_none(),
+            LockMode::Shared => others.all(|(_, mode)| *mode == LockMode::Shared),
+        };
+        // As flock does it: changing the mode gives the old lock up first, and does not get it back.
+        holders.retain(|(id, _)| *id != handle.id);
+        if free {
+            holders.push((handle.id, mode));
+        }
+        Ok(free)
+    }
+
+    fn unlock(&self, node: &Handle) -> io::Result<()> {
+        let handle = mem(node)?;
+        if let Some(holders) = self.lock().locks.get_mut(&handle.node) {
+            holders.retain(|(id, _)| *id != handle.id);
+        }
+        Ok(())
+    }
+
+    fn lock_holder(&self, node: &Handle) -> Option<String> {
+        let handle = mem(node).ok()?;
+        let state = self.lock();
+        let holders = state.locks.get(&handle.node).filter(|h| !h.is_empty())?;
+        Some(format!("{} handles", holders.len()))
+    }
+
+    fn record_lock_holder(&self, file: &Handle) -> io::Result<Option<u32>> {
+        Ok(self.lock().record_locks.get(&mem(file)?.node).copied())
+    }
+
+    fn volume(&self, _dir: &Handle) -> io::Result<Volume> {
+        let mut state = self.lock();
+        state.begin(Op::Open, false)?;
+        Ok(Volume { available: state.abilities.capacity.saturating_sub(state.used), kind: state.abilities.kind })
+    }
+}
