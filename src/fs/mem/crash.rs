@@ -184,9 +184,11 @@ impl State {
             }
             let new = *ids.entry(*id).or_insert_with(|| self.add_node(is_dir, 0o755));
             if let (Ok(node), Some((bytes, attributes))) = (self.node_mut(new), image.files.get(id)) {
+                // Not filled under another name already.
                 if node.nlink == 0 {
                     node.content = Content::File(bytes.clone());
                     node.attributes = attributes.clone();
+                    self.dirty(new);
                 }
             }
             self.put_name(here, name.clone(), new);

@@ -1,0 +1,246 @@
+//! Cuts the power after every single change of every operation, in memory, and looks at everything that the disk may
+//! hold then.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cowlog::Result;
+use cowlog::fs::mem::{Abilities, MemFs, Op};
+use cowlog::fs::{Dir, Fs};
+use cowlog::log::{BatchBuilder, Log, LogConfig, LogReader};
+use cowlog::snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+
+const LOG: &str = "/log";
+const STORE: &str = "/log/.snapshots";
+const TARGET: &str = "/restored";
+
+fn arc(fs: &MemFs) -> Arc<dyn Fs> {
+    Arc::new(fs.clone())
+}
+
+fn manager(fs: &MemFs) -> Result<SnapshotManager> {
+    let config = SnapshotConfig {
+        min_interval: Duration::ZERO,
+        lock_timeout: Duration::ZERO,
+        clock: fs.clock(),
+        ..SnapshotConfig::default()
+    };
+    SnapshotManager::open_on(arc(fs), LOG, config)
+}
+
+fn log(fs: &MemFs) -> Result<Log> {
+    let config = LogConfig { segment_bytes: 400, lock_timeout: Duration::ZERO, ..LogConfig::default() };
+    Log::open_on(Dir::open_on(arc(fs), LOG)?, config)
+}
+
+fn append(log: &mut Log, count: usize) -> Result<()> {
+    for _ in 0..count {
+        let value = format!("record {}", log.log_end_offset());
+        let batch =
+            BatchBuilder::new().record(log.log_end_offset() * 1000, Some(b"key"), Some(value.as_bytes())).build()?;
+        log.append(batch)?;
+    }
+    log.flush()
+}
+
+/// All batches, one after the other.
+fn content(fs: &MemFs, path: &str) -> Vec<u8> {
+    let reader = LogReader::open_on(Dir::open_on(arc(fs), path).unwrap()).unwrap();
+    reader.read_from(0).flat_map(|b| b.unwrap().as_bytes().to_vec()).collect()
+}
+
+/// What each snapshot was cut from.
+type Expected = BTreeMap<String, Vec<u8>>;
+
+/// A log of several segments with two snapshots, everything durable.
+fn stage(abilities: Abilities) -> (MemFs, Expected, Vec<u8>) {
+    let fs = MemFs::with(abilities);
+    Dir::open_on(arc(&fs), "/").unwrap().make_dir("log", 0o755).unwrap().sync().unwrap();
+    let mut expected = Expected::new();
+    for _ in 0..2 {
+        let mut log = log(&fs).unwrap();
+        append(&mut log, 7).unwrap();
+        log.close().unwrap();
+        fs.advance(5000);
+        let id = manager(&fs).unwrap().create().run().unwrap().snapshot.id;
+        expected.insert(id, content(&fs, LOG));
+    }
+    let mut log = log(&fs).unwrap();
+    append(&mut log, 7).unwrap();
+    log.close().unwrap();
+    fs.advance(5000);
+    let root = Dir::open_on(arc(&fs), "/").unwrap();
+    fs.sync_all(&root);
+    let live = content(&fs, LOG);
+    (fs, expected, live)
+}
+
+trait SyncAll {
+    fn sync_all(&self, root: &Dir);
+}
+
+impl SyncAll for MemFs {
+    fn sync_all(&self, root: &Dir) {
+        let handle = self.open_dir(None, root.path()).unwrap();
+        self.sync(&handle, cowlog::fs::Sync::Filesystem).unwrap();
+    }
+}
+
+/// Durable and undisturbed copies of a stage.
+fn copy(fs: &MemFs) -> MemFs {
+    let mut states = fs.crash_states(0, 0, 0);
+    let all = states.remove(states.len() - 1);
+    assert!(all.crash_states(10, 0, 0).len() == 1, "nothing pending");
+    all
+}
+
+/// What an operation that returned `Ok` promises.
+enum Done {
+    Created(String),
+    Deleted(Vec<String>),
+    Restored,
+    Nothing,
+}
+
+type Operation = fn(&MemFs) -> Result<Done>;
+
+const OPERATIONS: &[(&str, Operation)] = &[
+    ("create", |fs| Ok(Done::Created(manager(fs)?.create().tag("t").run()?.snapshot.id))),
+    ("delete", |fs| Ok(Done::Deleted(vec![manager(fs)?.delete("latest")?.id]))),
+    ("prune", |fs| {
+        let manager = manager(fs)?;
+        let plan = manager.plan_prune(&Policy { max_snapshots: 1, ..Policy::default() })?;
+        Ok(Done::Deleted(manager.prune(&plan)?.into_iter().map(|d| d.id).collect()))
+    }),
+    ("restore", |fs| {
+        manager(fs)?.restore_id("latest", RestoreOptions::to(TARGET))?;
+        Ok(Done::Restored)
+    }),
+    ("repair", |fs| {
+        Dir::open_on(arc(fs), STORE)?.unlink("snapshots.json")?;
+        manager(fs)?.repair(None)?;
+        Ok(Done::Nothing)
+    }),
+    ("verify", |fs| {
+        assert!(manager(fs)?.verify("latest", Level::Deep)?.ok);
+        Ok(Done::Nothing)
+    }),
+];
+
+fn check(fs: &MemFs, case: &str, expected: &Expected, live: &[u8], outcome: &Result<Done>, may_go: &[String]) {
+    let manager = manager(fs).unwrap();
+    let listed = manager.list().unwrap();
+    let ids: Vec<&str> = listed.iter().map(|s| s.id.as_str()).collect();
+    for snapshot in &listed {
+        assert_eq!(snapshot.damaged, None, "{case}: {}", snapshot.id);
+        let report = manager.verify(&snapshot.id, Level::Deep).unwrap();
+        assert!(report.ok, "{case}: {:?}", report.damage);
+        assert!(report.extra.iter().all(|e| e.ends_with(".tmp")), "{case}: {:?}", report.extra);
+        let target = format!("/check-{}", snapshot.id);
+        manager.restore_id(&snapshot.id, RestoreOptions::to(&target)).unwrap();
+        let wanted = expected.get(&snapshot.id).map_or(live, |c| c.as_slice());
+        assert!(content(fs, &target) == wanted, "{case}: {} holds something else", snapshot.id);
+    }
+    let gone = |id: &String| !ids.contains(&id.as_str());
+    let missing: Vec<_> = expected.keys().filter(|id| gone(id) && !may_go.contains(id)).collect();
+    assert!(missing.is_empty(), "{case}: {missing:?} vanished");
+    match outcome {
+        Ok(Done::Created(id)) => assert!(!gone(id), "{case}: {id} was acknowledged"),
+        Ok(Done::Deleted(went)) => assert!(went.iter().all(gone), "{case}: a deleted one came back"),
+        Ok(Done::Restored) => assert!(Dir::open_on(arc(fs), TARGET).is_ok(), "{case}: the target was acknowledged"),
+        Ok(Done::Nothing) | Err(_) => {}
+    }
+    if Dir::open_on(arc(fs), TARGET).is_ok() {
+        let newest = expected.values().last().unwrap();
+        assert!(content(fs, TARGET) == *newest, "{case}: the target is not whole");
+    }
+    assert!(content(fs, LOG) == live, "{case}: the log itself");
+    let log = log(fs).unwrap();
+    assert!(log.recovery().cut_bytes == 0, "{case}: {:?}", log.recovery());
+    drop(log);
+    manager.repair(None).unwrap();
+    let store = Dir::open_on(arc(fs), STORE).unwrap();
+    for entry in store.list().unwrap() {
+        let name = entry.name.to_str().unwrap();
+        let known = [".lock", "snapshots.json"].contains(&name) || name.starts_with("snapshot-");
+        assert!(known, "{case}: {name} was left in the store");
+    }
+}
+
+fn cut_everywhere(abilities: Abilities, seed: u64) {
+    let (stage, expected, live) = stage(abilities);
+    let mut states = 0;
+    for (name, operation) in OPERATIONS {
+        let dry = copy(&stage);
+        let before = dry.count(Op::Any);
+        let done = operation(&dry).unwrap();
+        let changes = dry.count(Op::Any) - before;
+        let may_go = match done {
+            Done::Deleted(ids) => ids,
+            _ => Vec::new(),
+        };
+        for at in 0..=changes {
+            let fs = copy(&stage);
+            fs.cut_power_after(at);
+            let outcome = operation(&fs);
+            for (i, state) in fs.crash_states(10, samples(), seed + at).into_iter().enumerate() {
+                let case = format!("{name}, power cut after change {at} of {changes}, state {i}");
+                check(&state, &case, &expected, &live, &outcome, &may_go);
+                states += 1;
+            }
+        }
+    }
+    println!("{states} states");
+}
+
+fn samples() -> usize {
+    std::env::var("COWLOG_CRASH_SAMPLES").ok().and_then(|s| s.parse().ok()).unwrap_or(8)
+}
+
+#[test]
+fn power_cuts_with_reflinks() {
+    cut_everywhere(Abilities::default(), 1);
+}
+
+#[test]
+fn power_cuts_with_hard_links() {
+    cut_everywhere(Abilities { reflink: false, ..Abilities::default() }, 2);
+}
+
+#[test]
+fn every_failing_change_is_reported_and_undone() {
+    for errno in [nix_errno::EIO, nix_errno::ENOSPC, nix_errno::EDQUOT, nix_errno::EROFS] {
+        let (stage, expected, live) = stage(Abilities::default());
+        for (name, operation) in OPERATIONS {
+            let dry = copy(&stage);
+            let before = dry.count(Op::Any);
+            operation(&dry).unwrap();
+            let changes = dry.count(Op::Any) - before;
+            for at in 1..=changes {
+                let fs = copy(&stage);
+                fs.fail(Op::Any, at, errno);
+                let case = format!("{name}, errno {errno} at change {at} of {changes}");
+                let outcome = operation(&fs);
+                if let Err(e) = &outcome {
+                    assert_eq!(e.kind(), cowlog::error::Kind::Filesystem, "{case}: {e}");
+                    assert!(Path::new("/").join(e.path().unwrap()).starts_with("/"), "{case}");
+                }
+                let may_go: Vec<String> = match name {
+                    &"delete" | &"prune" => expected.keys().cloned().collect(),
+                    _ => Vec::new(),
+                };
+                check(&fs, &case, &expected, &live, &outcome, &may_go);
+            }
+        }
+    }
+}
+
+/// Numbers of Linux; the tests use no crate for them.
+mod nix_errno {
+    pub const EIO: i32 = 5;
+    pub const ENOSPC: i32 = 28;
+    pub const EROFS: i32 = 30;
+    pub const EDQUOT: i32 = 122;
+}
