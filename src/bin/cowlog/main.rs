@@ -1,2 +1,72 @@
-//! The command line.
-fn main() {}
+//! The command line. It sees the library's public API only.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod args;
+mod commands;
+mod failure;
+mod interrupt;
+mod output;
+mod progress;
+mod session;
+mod style;
+mod table;
+mod units;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use failure::{DONE, Failure};
+use output::Output;
+use session::Session;
+
+fn main() -> ExitCode {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&typed) {
+        Ok(cli) => cli,
+        Err(e) => return not_understood(&e, &typed).into(),
+    };
+    let output = Output::new(&cli.global);
+    match run(cli, output) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit_code().into()
+        }
+    }
+}
+
+fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
+    let session = Session::new(&cli.global, output);
+    match cli.command {
+        Command::Create(args) => commands::create::run(session, args),
+        Command::List(args) => commands::list::run(session, args),
+        Command::Show(args) => commands::show::run(session, args),
+        Command::Verify(args) => commands::verify::run(session, args),
+        Command::Restore(args) => commands::restore::run(session, args),
+        Command::Delete(args) => commands::delete::run(session, args),
+        Command::Prune(args) => commands::prune::run(session, args),
+        Command::Repair(args) => commands::repair::run(session, args),
+        Command::Completions(args) => commands::completions::run(session, args),
+    }
+}
+
+/// Help, the version, or a command line that makes no sense.
+fn not_understood(e: &clap::Error, typed: &[OsString]) -> u8 {
+    let asked_for = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !asked_for && args::wants_json(typed, std::env::var_os("COWLOG_JSON").as_deref()) {
+        let text = e.render().to_string();
+        let message = text.lines().next().unwrap_or_default();
+        let failure = Failure::Usage(message.strip_prefix("error: ").unwrap_or(message).to_owned());
+        Output::json_only().failure(&failure);
+        return failure.exit_code();
+    }
+    // Nobody is left to tell where this cannot be written.
+    let _ = e.print();
+    if asked_for { DONE } else { 2 }
+}

@@ -1,0 +1,300 @@
+//! The command line as it was typed. Nothing here touches the disk.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+use crate::units::{parse_bytes, parse_duration};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed: disk full, permission, I/O
+  2    usage, invalid id
+  3    done in part; the output names what was not
+  4    verification found damage
+  10   no such source, store or snapshot
+  11   locked, busy, or too soon after the last snapshot
+  130  interrupted; nothing was left behind
+
+An ID is `latest`, `snapshot-<digits>`, the digits alone, or the beginning of either.";
+
+/// Instant, verified snapshots of segmented append-only logs
+#[derive(Debug, Parser)]
+#[command(name = "cowlog", version, disable_help_subcommand = true, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where the snapshots are, instead of beside or inside the source
+    #[arg(long, global = true, value_name = "DIR", env = "COWLOG_STORE", hide_env_values = true,
+          value_hint = ValueHint::DirPath)]
+    pub store: Option<PathBuf>,
+    /// Print exactly one JSON value on standard output, errors included
+    #[arg(long, global = true, env = "COWLOG_JSON", value_parser = FalseyValueParser::new(), hide_env_values = true)]
+    pub json: bool,
+    /// No progress, no warnings, no closing summary
+    #[arg(short, long, global = true, env = "COWLOG_QUIET", value_parser = FalseyValueParser::new(),
+          hide_env_values = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More columns, and how long each phase took
+    #[arg(short, long, global = true, env = "COWLOG_VERBOSE", value_parser = FalseyValueParser::new(),
+          hide_env_values = true)]
+    pub verbose: bool,
+    /// How long to try for a lock [default: 10s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_duration, env = "COWLOG_LOCK_TIMEOUT",
+          hide_env_values = true)]
+    pub lock_timeout: Option<Duration>,
+    /// Accept a store on a network filesystem that no other machine uses
+    #[arg(long, global = true, env = "COWLOG_ALLOW_NETWORK", value_parser = FalseyValueParser::new(),
+          hide_env_values = true)]
+    pub allow_network: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take a snapshot
+    Create(Create),
+    /// List the snapshots, oldest first
+    List(List),
+    /// Show one snapshot: its logs and its files with their digests
+    Show(Show),
+    /// Hold a snapshot against its manifest
+    Verify(Verify),
+    /// Restore a snapshot into a new directory, after it has been verified in full
+    Restore(Restore),
+    /// Delete snapshots
+    Delete(Delete),
+    /// Delete what the rules no longer keep
+    Prune(Prune),
+    /// Rebuild the catalogue from the directories and remove what a dead process left
+    Repair(Repair),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+/// What is snapshotted.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// A log directory, or a directory of log directories
+    #[arg(value_name = "SRC", value_hint = ValueHint::DirPath)]
+    pub source: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    #[command(flatten)]
+    pub source: Source,
+    /// Take one even if the last is younger than the minimum interval
+    #[arg(short, long)]
+    pub force: bool,
+    /// Give the snapshot a tag; may be repeated
+    #[arg(short, long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// How old the last snapshot must be [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, env = "COWLOG_MIN_INTERVAL", hide_env_values = true)]
+    pub min_interval: Option<Duration>,
+    /// How new or changed sealed files get into the snapshot
+    #[arg(long, value_enum, default_value = "auto", env = "COWLOG_METHOD", hide_env_values = true)]
+    pub method: ShareMethod,
+    /// How much sealed data may be copied where it cannot be shared [default: 1GiB or a tenth of the source]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, env = "COWLOG_MAX_COPY", hide_env_values = true)]
+    pub max_copy: Option<u64>,
+    /// Who writes the source, where what is found there is not to decide
+    #[arg(long, value_enum, env = "COWLOG_PROFILE", hide_env_values = true)]
+    pub profile: Option<WriterProfile>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ShareMethod {
+    /// Reflink, else hard link where that is safe, else copy
+    Auto,
+    /// Reflink, else copy
+    Reflink,
+    /// Hard link where that is safe, else copy
+    Hardlink,
+    /// Copy
+    Copy,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum WriterProfile {
+    /// cowlog's own log: a sealed file is never written again
+    Native,
+    /// A Kafka broker
+    Kafka,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    pub source: Source,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    pub source: Source,
+    /// Which snapshot
+    #[arg(value_name = "ID", default_value = "latest")]
+    pub id: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub source: Source,
+    /// Which snapshot
+    #[arg(value_name = "ID", default_value = "latest")]
+    pub id: String,
+    /// Every snapshot of the source
+    #[arg(long, conflicts_with = "id")]
+    pub all: bool,
+    /// How thoroughly
+    #[arg(short, long, value_enum, default_value = "full", env = "COWLOG_LEVEL", hide_env_values = true)]
+    pub level: VerifyLevel,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum VerifyLevel {
+    /// The manifests' digests; presence and size of every file
+    Quick,
+    /// BLAKE3 of every byte
+    Full,
+    /// Also the CRC of every batch, the order of offsets, the agreement of the indexes
+    Deep,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    #[command(flatten)]
+    pub source: Source,
+    /// Which snapshot
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// The directory to make; it must not exist
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
+    /// Leave out the records from this offset on
+    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
+    pub until_offset: Option<i64>,
+    /// How files get into the new directory
+    #[arg(long, value_enum, default_value = "auto")]
+    pub method: RestoreMethod,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum RestoreMethod {
+    /// Reflink, else copy
+    Auto,
+    /// Reflink, else fail
+    Reflink,
+    /// Copy
+    Copy,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    #[command(flatten)]
+    pub source: Source,
+    /// Which snapshots
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<String>,
+    /// Show what would go
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Prune {
+    #[command(flatten)]
+    pub source: Source,
+    /// How many snapshots to keep [default: 5]
+    #[arg(long, value_name = "N", env = "COWLOG_MAX_SNAPSHOTS", hide_env_values = true)]
+    pub max_snapshots: Option<usize>,
+    /// How old a snapshot may become [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, env = "COWLOG_RETENTION", hide_env_values = true)]
+    pub retention: Option<Duration>,
+    /// Keep the newest of each of the last N hours that have a snapshot
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_hourly: usize,
+    /// The same by UTC day
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_daily: usize,
+    /// The same by ISO week
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_weekly: usize,
+    /// The same by month
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_monthly: usize,
+    /// Show what would go, and why
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Repair {
+    #[command(flatten)]
+    pub source: Source,
+    /// Believe the manifest that this snapshot has now although the catalogue remembers another
+    #[arg(long, value_name = "ID")]
+    pub accept: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Whether a command line that could not be parsed asked for JSON: `--json` before any `--`, or the environment.
+pub fn wants_json(args: &[OsString], environment: Option<&OsStr>) -> bool {
+    let typed = args.iter().take_while(|a| *a != "--").any(|a| a == "--json");
+    typed
+        || environment.is_some_and(|v| {
+            !matches!(v.to_string_lossy().to_lowercase().as_str(), "" | "0" | "n" | "no" | "f" | "false" | "off")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_source_comes_first() {
+        let cli = Cli::try_parse_from(["cowlog", "restore", "a b", "17", "--to", "x", "--json"]);
+        let Ok(Cli { global, command: Command::Restore(restore) }) = cli else { panic!("not parsed") };
+        assert!(global.json);
+        assert_eq!((restore.source.source, restore.id), (PathBuf::from("a b"), "17".to_owned()));
+        assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17"]).is_err(), "without --to");
+        assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17", "--to", "x", "--until-offset", "-1"]).is_err());
+    }
+
+    #[test]
+    fn json_is_recognised_in_broken_command_lines() {
+        let args = |a: &[&str]| a.iter().map(OsString::from).collect::<Vec<_>>();
+        assert!(wants_json(&args(&["cowlog", "--json", "--nonsense"]), None));
+        assert!(!wants_json(&args(&["cowlog", "list", "--", "--json"]), None));
+        assert!(wants_json(&args(&["cowlog"]), Some(OsStr::new("1"))));
+        for no in ["", "0", "false", "OFF", "no"] {
+            assert!(!wants_json(&args(&["cowlog"]), Some(OsStr::new(no))), "{no:?}");
+        }
+    }
+}

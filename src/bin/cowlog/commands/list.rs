@@ -1,0 +1,125 @@
+//! `cowlog list`
+
+use std::collections::BTreeSet;
+
+use cowlog::snapshot::SnapshotInfo;
+
+use super::create::offset;
+use crate::args;
+use crate::failure::{DONE, Failure};
+use crate::session::{Session, must_exist};
+use crate::table::{Cell, Side, Table, Tone};
+use crate::units::{age, bytes, count, millis_of, plural};
+
+pub fn run(session: Session, args: args::List) -> Result<u8, Failure> {
+    let manager = session.manager(&args.source.source)?;
+    must_exist(&manager)?;
+    let snapshots = manager.list()?;
+    if session.output.json {
+        session.output.value(&snapshots)?;
+    } else if !snapshots.is_empty() {
+        session.output.text(&table(&snapshots, &session))?;
+    } else if !session.output.quiet {
+        session.output.note("no snapshots yet");
+    }
+    Ok(DONE)
+}
+
+fn table(snapshots: &[SnapshotInfo], session: &Session) -> String {
+    let output = &session.output;
+    let mut table = Table::new(&[
+        ("ID", Side::Left),
+        ("TAKEN (UTC)", Side::Left),
+        ("AGE", Side::Right),
+        ("SCOPE", Side::Left),
+        ("LOGS", Side::Right),
+        ("SEGMENTS", Side::Right),
+        ("END", Side::Right),
+        ("SIZE", Side::Right),
+        ("SHARED", Side::Right),
+        ("COPIED", Side::Right),
+        ("EXPOSED", Side::Right),
+        ("VERIFIED", Side::Left),
+        ("NOTES", Side::Left),
+    ]);
+    let scopes: BTreeSet<&str> = snapshots.iter().map(|s| s.scope.as_str()).collect();
+    let show_scope = output.verbose || scopes.len() > 1;
+    let now = session.now();
+    for s in snapshots {
+        let known = !s.root.is_empty();
+        let when_known = |text: String| if known { text } else { "?".into() };
+        let only = |show: bool, text: String| if show { text } else { String::new() };
+        table.row(vec![
+            Cell::new(s.id.clone(), if s.damaged.is_some() { Tone::Bad } else { Tone::Plain }),
+            only(output.verbose, seconds(&s.timestamp)).into(),
+            age(now, s.timestamp_ms).into(),
+            only(show_scope, s.scope.clone()).into(),
+            only(!s.logs.is_empty(), count(s.logs.len() as u64)).into(),
+            when_known(count(s.num_segments)).into(),
+            only(output.verbose, s.log_end_offset.map(offset).unwrap_or_default()).into(),
+            when_known(bytes(s.total_size)).into(),
+            when_known(bytes(s.bytes_shared)).into(),
+            when_known(bytes(s.bytes_copied)).into(),
+            only(s.exposed > 0, count(s.exposed)).into(),
+            verified(s, now),
+            notes(s),
+        ]);
+    }
+    let sum = |of: fn(&SnapshotInfo) -> u64| snapshots.iter().map(of).fold(0, u64::saturating_add);
+    let mut out = table.render(&output.styles);
+    if !output.quiet {
+        let line = format!(
+            "{}, {} to read, {} of it copied",
+            plural(snapshots.len() as u64, "snapshot"),
+            bytes(sum(|s| s.total_size)),
+            bytes(sum(|s| s.bytes_copied)),
+        );
+        out.push_str(&output.styles.dim(&line));
+        out.push('\n');
+    }
+    out
+}
+
+/// `2025-01-04T13:42:03.000Z` as `2025-01-04 13:42:03`.
+pub fn seconds(rfc3339: &str) -> String {
+    let to_seconds = rfc3339.get(..19).unwrap_or(rfc3339);
+    to_seconds.replacen('T', " ", 1)
+}
+
+fn verified(s: &SnapshotInfo, now: i64) -> Cell {
+    match &s.verified {
+        None => Cell::new("never", Tone::Dim),
+        Some(v) => {
+            let ago = millis_of(&v.at).map(|at| age(now, at)).unwrap_or_default();
+            let ago = if ago == "now" { ago } else { format!("{ago} ago") };
+            if v.ok {
+                Cell::new(format!("{} {ago}", v.level), Tone::Good)
+            } else {
+                Cell::new(format!("damage {ago}"), Tone::Bad)
+            }
+        }
+    }
+}
+
+fn notes(s: &SnapshotInfo) -> Cell {
+    let mut notes = Vec::new();
+    if let Some(why) = &s.damaged {
+        notes.push(format!("DAMAGED: {why}"));
+    }
+    if s.pinned {
+        notes.push("pinned".to_owned());
+    }
+    notes.extend(s.tags.iter().cloned());
+    Cell::new(notes.join(", "), if s.damaged.is_some() { Tone::Bad } else { Tone::Plain })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_cut_to_seconds() {
+        assert_eq!(seconds("2025-01-04T13:42:03.123Z"), "2025-01-04 13:42:03");
+        assert_eq!(seconds("odd"), "odd");
+    }
+}

@@ -1,0 +1,23 @@
+//! The commands, one a file. Each prints its result and gives the exit code.
+
+pub mod completions;
+pub mod create;
+pub mod delete;
+pub mod list;
+pub mod prune;
+pub mod repair;
+pub mod restore;
+pub mod show;
+pub mod verify;
+
+use std::collections::BTreeMap;
+
+use cowlog::fs::Method;
+
+use crate::units;
+
+/// `24 inherit, 3 reflink`
+pub fn methods(methods: &BTreeMap<Method, u64>) -> String {
+    let used = methods.iter().filter(|(_, files)| **files > 0);
+    used.map(|(method, files)| format!("{} {method}", units::count(*files))).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,61 @@
+//! `cowlog restore`
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use cowlog::snapshot::{Detach, RestoreOptions, Restored};
+
+use super::create::offset;
+use super::methods;
+use crate::args::{self, RestoreMethod};
+use crate::failure::{DONE, Failure};
+use crate::output;
+use crate::session::Session;
+use crate::units::{bytes, duration, plural};
+
+pub fn run(session: Session, args: args::Restore) -> Result<u8, Failure> {
+    let manager = session.manager(&args.source.source)?;
+    let mut options = RestoreOptions::to(args.to).method(match args.method {
+        RestoreMethod::Auto => Detach::Auto,
+        RestoreMethod::Reflink => Detach::Reflink,
+        RestoreMethod::Copy => Detach::Copy,
+    });
+    if let Some(until) = args.until_offset {
+        options = options.until_offset(until);
+    }
+    let started = Instant::now();
+    let restored = manager.restore_id(&args.id, options);
+    session.progress.finish();
+    let restored = restored?;
+    if session.output.json {
+        session.output.value(&restored)?;
+    } else if !session.output.quiet {
+        session.output.text(&summary(&restored, started, &session))?;
+    }
+    Ok(DONE)
+}
+
+fn summary(restored: &Restored, started: Instant, session: &Session) -> String {
+    let styles = &session.output.styles;
+    let took = duration(started.elapsed());
+    let mut out = format!(
+        "{} restored to {} in {}\n",
+        styles.bold(&restored.id),
+        output::path(&restored.target),
+        styles.good(&took)
+    );
+    let mut line = |name: &str, text: String| {
+        let _ = writeln!(out, "  {}  {text}", styles.dim(&format!("{name:<7}")));
+    };
+    let how = methods(&restored.methods);
+    line("size", format!("{} in {} ({how})", bytes(restored.bytes), plural(restored.files, "file")));
+    if let Some(end) = restored.end_offset {
+        line("ends at", format!("offset {}", offset(end)));
+    } else if !restored.logs.is_empty() {
+        line("logs", plural(restored.logs.len() as u64, "log"));
+    }
+    for denied in &restored.not_restored {
+        line("not set", crate::style::printable(denied));
+    }
+    out
+}

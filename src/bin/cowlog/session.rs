@@ -1,0 +1,62 @@
+//! What all commands share: the resolved settings, the output, progress, Ctrl-C.
+
+use std::path::Path;
+
+use cowlog::error::ValidationError;
+use cowlog::observe::Observer;
+use cowlog::snapshot::{SnapshotConfig, SnapshotManager};
+
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::Output;
+use crate::progress::Progress;
+
+/// One run of the program.
+#[derive(Debug)]
+pub struct Session {
+    pub output: Output,
+    pub progress: Progress,
+    pub config: SnapshotConfig,
+}
+
+impl Session {
+    /// The settings that follow from the global flags. From here on Ctrl-C cancels.
+    pub fn new(global: &Global, output: Output) -> Self {
+        let progress = Progress::new(output);
+        let observer = progress.observer();
+        interrupt::install(&observer);
+        let defaults = SnapshotConfig::default();
+        let config = SnapshotConfig {
+            lock_timeout: global.lock_timeout.unwrap_or(defaults.lock_timeout),
+            store: global.store.clone(),
+            allow_network: global.allow_network,
+            observer,
+            ..defaults
+        };
+        Session { output, progress, config }
+    }
+
+    /// The snapshots of a source.
+    pub fn manager(&self, source: &Path) -> Result<SnapshotManager, Failure> {
+        Ok(SnapshotManager::open_with(source, self.config.clone())?)
+    }
+
+    pub fn observer(&self) -> &Observer {
+        &self.config.observer
+    }
+
+    /// The time of day in milliseconds since 1970.
+    pub fn now(&self) -> i64 {
+        self.config.clock.now()
+    }
+}
+
+/// A source that is gone may still have snapshots, and one that is there may have none; where there is neither, the
+/// path is wrong.
+pub fn must_exist(manager: &SnapshotManager) -> Result<(), Failure> {
+    if manager.store_path()?.is_none() && !manager.source().exists() {
+        return Err(cowlog::Error::from(ValidationError::NoSuchSource { path: manager.source().into() }).into());
+    }
+    Ok(())
+}

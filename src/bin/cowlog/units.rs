@@ -1,0 +1,180 @@
+//! Bytes, durations and times between people and numbers.
+
+use std::time::Duration;
+
+const BINARY: [(&str, u64); 5] =
+    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("PiB", 1 << 50)];
+const DECIMAL: [(&str, u64); 5] =
+    [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000), ("PB", 1_000_000_000_000_000)];
+const TIMES: [(&str, u64); 6] =
+    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("ms", 1), ("m", 60_000), ("s", 1_000)];
+
+/// `4096`, `500MB`, `10GiB`. Without a unit: bytes.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is not a size: write for instance 4096, 500MB or 10GiB");
+    let (number, unit) = split_number(text).ok_or_else(wrong)?;
+    let factor = match unit {
+        "" | "B" => 1,
+        "KB" => 1_000,
+        unit => BINARY.iter().chain(&DECIMAL).find(|(name, _)| *name == unit).map(|(_, f)| *f).ok_or_else(wrong)?,
+    };
+    number.checked_mul(factor).ok_or_else(|| format!("{text:?} is more than 16 EiB"))
+}
+
+/// `90s`, `24h`, `7d`, `1h30m`; also `w`, `m`, `ms`. Units must become smaller; only 0 needs none.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time: write for instance 90s, 24h, 7d or 1h30m");
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let (mut rest, mut total, mut last) = (text, 0u64, u64::MAX);
+    while !rest.is_empty() {
+        let (number, after) = split_number(rest).ok_or_else(wrong)?;
+        let (name, factor) = TIMES.iter().find(|(name, _)| after.starts_with(name)).ok_or_else(wrong)?;
+        if *factor >= last {
+            return Err(wrong());
+        }
+        last = *factor;
+        let part = number.checked_mul(*factor).ok_or_else(wrong)?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = after.strip_prefix(name).unwrap_or_default();
+    }
+    if last == u64::MAX { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
+}
+
+fn split_number(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    Some((digits.parse().ok()?, rest))
+}
+
+/// `0 B`, `999 B`, `1.5 MiB`: three figures at most behind the first, binary units.
+pub fn bytes(n: u64) -> String {
+    let Some((name, factor)) = BINARY.iter().rev().find(|(_, factor)| n >= *factor) else { return format!("{n} B") };
+    let value = n as f64 / *factor as f64;
+    if value >= 99.95 { format!("{value:.0} {name}") } else { format!("{value:.1} {name}") }
+}
+
+/// `0.8 ms`, `12 ms`, `1.24 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+pub fn duration(d: Duration) -> String {
+    let ms = d.as_secs_f64() * 1000.0;
+    let s = d.as_secs();
+    match () {
+        () if ms < 9.95 => format!("{ms:.1} ms"),
+        () if ms < 999.5 => format!("{ms:.0} ms"),
+        () if ms < 9_995.0 => format!("{:.2} s", ms / 1000.0),
+        () if ms < 59_950.0 => format!("{:.1} s", ms / 1000.0),
+        () if s < 3_600 => format!("{} min {} s", s / 60, s % 60),
+        () if s < 86_400 => format!("{} h {} min", s / 3_600, s / 60 % 60),
+        () => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+    }
+}
+
+/// How old something is, in one unit: `now`, `5 s`, `3 min`, `7 h`, `12 d`. What lies ahead is `ahead`.
+pub fn age(now_ms: i64, then_ms: i64) -> String {
+    let Ok(s) = u64::try_from(now_ms.saturating_sub(then_ms)).map(|ms| ms / 1000) else { return "ahead".into() };
+    match s {
+        0 => "now".into(),
+        1..60 => format!("{s} s"),
+        60..3_600 => format!("{} min", s / 60),
+        3_600..172_800 => format!("{} h", s / 3_600),
+        _ => format!("{} d", s / 86_400),
+    }
+}
+
+/// The milliseconds since 1970 of an RFC 3339 time.
+pub fn millis_of(rfc3339: &str) -> Option<i64> {
+    rfc3339.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
+/// `1,234,567`
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// `1 file`, `2 files`
+pub fn plural(n: u64, one: &str) -> String {
+    format!("{} {one}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_parse_strictly() {
+        for (text, n) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("4096B", 4096),
+            ("500MB", 500_000_000),
+            ("1kB", 1000),
+            ("1KB", 1000),
+            ("10GiB", 10 << 30),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(n), "{text}");
+        }
+        for bad in [
+            "",
+            "GiB",
+            "10G",
+            "10 GiB",
+            " 1",
+            "1.5GiB",
+            "-1",
+            "+1",
+            "1e3",
+            "10gib",
+            "16384PiB",
+            "18446744073709551616",
+            "1٣",
+        ] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_parse_strictly() {
+        let s = Duration::from_secs;
+        for (text, d) in [
+            ("0", s(0)),
+            ("0s", s(0)),
+            ("90s", s(90)),
+            ("24h", s(86_400)),
+            ("7d", s(604_800)),
+            ("2w", s(1_209_600)),
+            ("5m", s(300)),
+            ("250ms", Duration::from_millis(250)),
+            ("1h30m", s(5_400)),
+            ("1s500ms", Duration::from_millis(1_500)),
+        ] {
+            assert_eq!(parse_duration(text), Ok(d), "{text}");
+        }
+        for bad in ["", "1", "h", "1 h", "1.5h", "-1s", "30m1h", "1h1h", "1y", "1H", "9999999999999999999w", "1h30"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn figures_read_well() {
+        let sizes = [0, 1023, 1024, 1536, 102_297, 102_400, 1 << 30, u64::MAX].map(bytes);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "99.9 KiB", "100 KiB", "1.0 GiB", "16384 PiB"]);
+        let times =
+            [0.0004, 0.0121, 0.9999, 12.34, 200.0, 7_500.0, 360_000.0].map(Duration::from_secs_f64).map(duration);
+        assert_eq!(times, ["0.4 ms", "12 ms", "1.00 s", "12.3 s", "3 min 20 s", "2 h 5 min", "4 d 4 h"]);
+        let ages = [0, 59_999, 60_000, 7_200_000, 172_799_000, 172_800_000, -1].map(|ms| age(ms, 0));
+        assert_eq!(ages, ["now", "59 s", "1 min", "2 h", "47 h", "2 d", "ahead"]);
+        assert_eq!([1, 999, 1_000, 1_234_567].map(count), ["1", "999", "1,000", "1,234,567"]);
+        assert_eq!((plural(1, "file"), plural(2_000, "file")), ("1 file".into(), "2,000 files".into()));
+        assert_eq!(millis_of("2025-01-04T13:42:03.000Z"), Some(1_735_998_123_000));
+    }
+}
