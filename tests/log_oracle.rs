@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use cowlog::LogReader;
 use cowlog::fs::{Dir, File, Open};
 use cowlog::log::{
     BatchScanner, IndexStop, SegmentEntry, SegmentFile, Stop, check_segment, list_log, parse_offset_index,
@@ -179,4 +180,28 @@ fn the_torn_batch_of_a_killed_broker_is_cut_where_kafka_cut_it() {
     let after_recovery = fixtures::oracle("txn-killed.sum.jsonl");
     let bulk = after_recovery.iter().find(|l| l["topic"] == "bulk").unwrap();
     assert_eq!(bulk["end"], end.next_offset);
+}
+
+/// Every record of every partition, as a consumer of the broker got it: offset, timestamp and its type, key, value,
+/// headers, in the digest that the kit's client makes.
+#[test]
+fn every_record_is_read_as_a_consumer_read_it() {
+    let mut seen = 0;
+    for fixture in fixtures::NAMES {
+        let (_temp, root) = fixtures::unpack(fixture);
+        for line in fixtures::oracle(&format!("{fixture}.sum.jsonl")) {
+            let partition = format!("{}-{}", line["topic"].as_str().unwrap(), line["partition"]);
+            let start = line["start"].as_i64().unwrap();
+            let reader = LogReader::open(root.join(&partition)).unwrap().with_log_start(start);
+            let (count, hex) = fixtures::sum(&reader);
+            assert_eq!(
+                (json!(count), json!(hex)),
+                (line["count"].clone(), line["sha256"].clone()),
+                "{fixture} {partition}"
+            );
+            assert_eq!(line["end"], reader.log_end(), "{fixture} {partition}");
+            seen += count;
+        }
+    }
+    assert!(seen > 60_000, "{seen}");
 }

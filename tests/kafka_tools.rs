@@ -1,0 +1,192 @@
+//! What `Log` writes, read by Kafka itself: dumped by DumpLogSegments, served by a real broker.
+//!
+//! Needs Java, Maven and, the first time, a Maven repository; skipped without them unless `COWLOG_NO_SKIP=1`.
+
+mod fixtures;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use cowlog::log::Codec;
+use cowlog::{BatchBuilder, Log, LogConfig, LogReader};
+use serde_json::Value;
+
+const T0: i64 = 1_735_998_123_000;
+
+/// Runs the kit's `broker` script.
+fn kit(args: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker");
+    let output = Command::new(script).args(args).stdin(Stdio::null()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "broker {args:?}: {}\n{out}\n{err}", output.status);
+    out.into_owned()
+}
+
+/// Whether the kit can run here.
+fn kit_works() -> bool {
+    let missing = ["bash", "java", "javac", "mvn"].into_iter().find(|tool| {
+        !Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().is_ok_and(|o| o.status.success())
+    });
+    let Some(tool) = missing else { return true };
+    assert!(std::env::var_os("COWLOG_NO_SKIP").is_none_or(|v| v != "1"), "{tool} is not here, and COWLOG_NO_SKIP=1");
+    println!("skipped, because {tool} is not here");
+    false
+}
+
+/// Several segments, written by way of everything that changes files: reopening, truncation, rolling, retention.
+fn write_log(path: &Path, codec: Codec) {
+    let segment_bytes = if codec == Codec::None { 200_000 } else { 20_000 };
+    let config = LogConfig { segment_bytes, ..LogConfig::default() };
+    let mut log = Log::open_with(path, config.clone()).unwrap();
+    let append = |log: &mut Log, batches: i64| {
+        for _ in 0..batches {
+            let first = log.log_end_offset();
+            let mut builder = BatchBuilder::new();
+            builder.codec(codec);
+            for n in first..first + 1 + first % 60 {
+                let (key, value) = (format!("key-{}", n % 97), format!("{n} ").repeat(20 + (n % 50) as usize));
+                let value = (n % 31 != 0).then_some(value.as_bytes());
+                builder.record(T0 + n * 250 - n % 3, (n % 7 != 0).then_some(key.as_bytes()), value);
+                if n % 4 == 0 {
+                    builder.header("trace", Some(b"abc")).header("trace", None);
+                }
+            }
+            log.append(builder.build().unwrap()).unwrap();
+        }
+    };
+    append(&mut log, 120);
+    log.flush().unwrap();
+    drop(log);
+    let mut log = Log::open_with(path, config.clone()).unwrap();
+    append(&mut log, 60);
+    let middle = log.segments()[log.segments().len() / 2] + 5;
+    log.truncate_to(middle).unwrap();
+    append(&mut log, 60);
+    log.roll().unwrap();
+    append(&mut log, 5);
+    log.close().unwrap();
+    let log = Log::open_with(path, config).unwrap();
+    assert!(log.segments().len() >= 4, "{:?}", log.segments());
+    log.close().unwrap();
+}
+
+fn segment_files(log: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(log).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|p| p.extension().is_some_and(|e| ["log", "index", "timeindex"].contains(&e.to_str().unwrap())))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn kafka_dumps_what_log_writes_without_an_error() {
+    if !kit_works() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    let mut records = 0;
+    for codec in Codec::ALL {
+        let path = temp.path().join(codec.to_string());
+        write_log(&path, codec);
+        records += fixtures::sum(&LogReader::open(&path).unwrap()).0;
+        files.extend(segment_files(&path).into_iter().map(|p| p.to_str().unwrap().to_owned()));
+    }
+    let args: Vec<&str> = std::iter::once("dump").chain(files.iter().map(String::as_str)).collect();
+    let dump = kit(&args);
+    for complaint in
+        ["Mismatch", "mismatch", "Non-consecutive", "out of order", "Exception", "isvalid: false", "corrupt"]
+    {
+        assert!(!dump.contains(complaint), "{}", dump.lines().find(|l| l.contains(complaint)).unwrap());
+    }
+    let dumped = dump.lines().filter(|l| l.trim_start().starts_with("| offset: ")).count() as u64;
+    assert_eq!(dumped, records);
+    let entries = dump.lines().filter(|l| l.starts_with("offset: ") || l.starts_with("timestamp: ")).count();
+    assert!(entries > 100, "{entries}");
+}
+
+/// Kills the broker if the test fails.
+struct Node(PathBuf);
+
+impl Node {
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Ok(pid) = fs::read_to_string(self.0.join("broker.pid")) {
+            let _ = Command::new("kill").args(["-9", pid.trim()]).status();
+        }
+    }
+}
+
+/// The first of two ports that are free now.
+fn free_ports() -> u16 {
+    loop {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = first.local_addr().unwrap().port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn sums(node: &Node) -> Vec<Value> {
+    kit(&["client", node.path(), "sum"]).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+#[test]
+fn a_broker_serves_what_log_writes() {
+    if !kit_works() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let node = Node(temp.path().join("node"));
+    kit(&["new", node.path(), &free_ports().to_string()]);
+    kit(&["start", node.path()]);
+    for codec in Codec::ALL {
+        kit(&["client", node.path(), "topic", &format!("log-{codec}"), "1", "retention.ms=-1"]);
+    }
+    kit(&["stop", node.path()]);
+    let mut expected = Vec::new();
+    for codec in Codec::ALL {
+        let log = temp.path().join(codec.to_string());
+        write_log(&log, codec);
+        let partition = node.0.join(format!("data/log-{codec}-0"));
+        for entry in fs::read_dir(&partition).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap() != "partition.metadata" {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        for file in segment_files(&log) {
+            fs::copy(&file, partition.join(file.file_name().unwrap())).unwrap();
+        }
+        let reader = LogReader::open(&log).unwrap();
+        let (count, sha256) = fixtures::sum(&reader);
+        expected.push((format!("log-{codec}"), reader.log_end(), count, sha256));
+    }
+    kit(&["start", node.path()]);
+    let served = sums(&node);
+    for (topic, end, count, sha256) in &expected {
+        let line = served.iter().find(|l| l["topic"] == topic.as_str()).unwrap();
+        assert_eq!((&line["start"], &line["end"]), (&0.into(), &(*end).into()), "{topic}");
+        assert_eq!((&line["count"], &line["sha256"]), (&(*count).into(), &sha256.as_str().into()), "{topic}");
+    }
+    // The broker goes on where `Log` ended, and what both wrote is read as one.
+    kit(&["client", node.path(), "produce", "log-zstd", "200", "size=100", "codec=zstd"]);
+    let line = sums(&node).into_iter().find(|l| l["topic"] == "log-zstd").unwrap();
+    kit(&["stop", node.path()]);
+    let both = LogReader::open(node.0.join("data/log-zstd-0")).unwrap();
+    let (count, sha256) = fixtures::sum(&both);
+    assert_eq!(
+        (&line["end"], &line["count"], &line["sha256"]),
+        (&both.log_end().into(), &count.into(), &sha256.into())
+    );
+    assert_eq!(count, expected.iter().find(|e| e.0 == "log-zstd").unwrap().2 + 200);
+}
