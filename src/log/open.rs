@@ -82,11 +82,8 @@ impl Log {
             bases.push(active.base);
         }
         let first = bases.first().copied().unwrap_or(active.base);
-        let log_start = checkpoint.map_or(first, |c| c.log_start_offset.max(first));
-        if log_start > active.next_offset {
-            let what = format!("the log starts at offset {log_start}, but ends at {}", active.next_offset);
-            return Err(damaged(&active.log, what));
-        }
+        // Beyond the end only where a loss was accepted.
+        let log_start = checkpoint.map_or(first, |c| c.log_start_offset.max(first)).min(active.next_offset);
         let high_watermark = match config.high_watermark {
             HighWatermark::FollowFlush => active.next_offset,
             HighWatermark::Manual => {
@@ -193,7 +190,7 @@ fn open_active(
 ) -> Result<Active> {
     let log = dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
     let mut kept = scan_kept(&log, base, config.index_interval, i64::MAX)?;
-    let promised = checkpoint.and_then(|c| c.high_watermark).unwrap_or(0);
+    let promised = checkpoint.map_or(0, |c| c.high_watermark.unwrap_or(0).max(c.log_start_offset));
     if kept.next_offset < promised && !config.accept_loss {
         let end = kept.next_offset;
         let what = format!(
