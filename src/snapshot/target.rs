@@ -36,6 +36,8 @@ impl Target {
             (true, Some(above)) => parent.open_parent(above)?,
             _ => parent.clone(),
         };
+        // Above a mount point lies another filesystem, from which nothing can be renamed into place.
+        let place = if place.stat_self()?.dev == parent.stat_self()?.dev { place } else { parent.clone() };
         let mut staging = OsString::from(".");
         staging.push(name);
         staging.push(format!(".restoring-{}", id.ms()));
