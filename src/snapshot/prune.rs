@@ -100,7 +100,7 @@ pub fn plan(records: &[Record], policy: &Policy, now: i64, in_use: &BTreeSet<Sna
     }
     let mut steps: Vec<Step> =
         scopes.into_values().flat_map(|of_scope| plan_scope(of_scope, policy, now, in_use)).collect();
-    steps.sort_by(|a, b| b.id.cmp(&a.id));
+    steps.sort_by_key(|step| std::cmp::Reverse(step.id));
     PrunePlan { steps }
 }
 

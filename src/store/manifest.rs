@@ -321,7 +321,7 @@ mod hex_map {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
         let text = BTreeMap::<String, String>::deserialize(d)?;
         let bytes = |hex: &str| -> Option<Vec<u8>> {
-            if !hex.is_ascii() || hex.len() % 2 != 0 {
+            if !hex.is_ascii() || !hex.len().is_multiple_of(2) {
                 return None;
             }
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect()
