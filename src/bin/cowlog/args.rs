@@ -79,8 +79,13 @@ pub enum Command {
     Prune(Prune),
     /// Rebuild the catalogue from the directories and remove what a dead process left
     Repair(Repair),
+    /// Show what cowlog does, on real Kafka data and a log of its own, in a temporary directory
+    Demo(Demo),
     /// Print a completion script for a shell
     Completions(Completions),
+    /// Append to a log until standard input ends (the second process of the demo)
+    #[command(hide = true)]
+    DemoWriter(DemoWriter),
 }
 
 /// What is snapshotted.
@@ -252,9 +257,25 @@ pub struct Repair {
 }
 
 #[derive(Debug, Args)]
+pub struct Demo {
+    /// Play it in DIR, which must not exist yet, and leave everything there
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub keep: Option<PathBuf>,
+    /// How large a log to write
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "256MiB")]
+    pub size: u64,
+}
+
+#[derive(Debug, Args)]
 pub struct Completions {
     /// The shell
     pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoWriter {
+    /// The log
+    pub log: PathBuf,
 }
 
 /// Whether a command line that could not be parsed asked for JSON: `--json` before any `--`, or the environment.

@@ -25,6 +25,8 @@ pub enum Failure {
     Usage(String),
     /// Standard output could not be written.
     Output(io::Error),
+    /// The demo measured something else than it should have.
+    Demo(String),
 }
 
 impl From<Error> for Failure {
@@ -57,7 +59,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Usage(_) => 2,
-            Failure::Output(_) => 1,
+            Failure::Output(_) | Failure::Demo(_) => 1,
             Failure::Library(e) => match e.kind() {
                 Kind::Validation if e.is_not_found() => 10,
                 Kind::Validation => 2,
@@ -72,7 +74,7 @@ impl Failure {
     pub fn message(&self) -> String {
         match self {
             Failure::Library(e) => e.to_string(),
-            Failure::Usage(text) => text.clone(),
+            Failure::Usage(text) | Failure::Demo(text) => text.clone(),
             Failure::Output(e) => format!("cannot write standard output: {e}"),
         }
     }
@@ -84,7 +86,7 @@ impl Failure {
             }
             Failure::Library(e) => e.hint(),
             Failure::Usage(_) => Some("`cowlog --help` shows the commands".into()),
-            Failure::Output(_) => None,
+            Failure::Output(_) | Failure::Demo(_) => None,
         }
     }
 
@@ -93,6 +95,7 @@ impl Failure {
             Failure::Library(e) => (e.kind(), e.path().map(lossy)),
             Failure::Usage(_) => (Kind::Validation, None),
             Failure::Output(_) => (Kind::Filesystem, None),
+            Failure::Demo(_) => (Kind::Integrity, None),
         };
         let damage = match self {
             Failure::Library(Error::Integrity(e)) => e.damage.clone(),

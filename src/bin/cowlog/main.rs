@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod demo;
 mod failure;
 mod interrupt;
 mod output;
@@ -53,6 +54,8 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         Command::Prune(args) => commands::prune::run(session, args),
         Command::Repair(args) => commands::repair::run(session, args),
         Command::Completions(args) => commands::completions::run(session, args),
+        Command::Demo(args) => demo::run(session, args),
+        Command::DemoWriter(args) => demo::writer::run(&args.log),
     }
 }
 
