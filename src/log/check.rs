@@ -36,6 +36,9 @@ pub struct IndexChecker {
     times: Cursor<TimeEntry>,
     largest: i64,
     largest_at: i64,
+    /// Whether the time index is one entry of zeros: a zero tail, unless the first batch says otherwise.
+    lone_zero: bool,
+    zero_agrees: bool,
 }
 
 /// What an [`IndexChecker`] found.
@@ -117,12 +120,16 @@ impl IndexChecker {
             times: Cursor::new(SegmentFile::TimeIndex, parse_time_index(time_index)),
             largest: -1,
             largest_at: -1,
+            lone_zero: time_index.len() == TimeEntry::SIZE && time_index.iter().all(|b| *b == 0),
+            zero_agrees: false,
         }
     }
 
     /// Takes the next batch, which starts at `position`.
     pub fn batch(&mut self, position: u64, header: &BatchHeader) {
         let last = header.last_offset();
+        // A first record of 1970-01-01T00:00:00Z at the segment's base.
+        self.zero_agrees |= self.lone_zero && self.largest < 0 && (header.max_timestamp, last) == (0, self.base);
         if header.max_timestamp > self.largest {
             (self.largest, self.largest_at) = (header.max_timestamp, last);
         }
@@ -161,6 +168,10 @@ impl IndexChecker {
 
     /// No more batches will come.
     pub fn finish(self) -> IndexVerdict {
+        if self.zero_agrees {
+            let (index_bytes, problems) = self.offsets.finish();
+            return IndexVerdict { problems, index_bytes, time_index_bytes: TimeEntry::SIZE as u64 };
+        }
         let (index_bytes, mut problems) = self.offsets.finish();
         let (time_index_bytes, more) = self.times.finish();
         problems.extend(more);

@@ -44,8 +44,10 @@ impl Loaded {
         let root = blake3::hash(&listed);
         let digests = DigestList::parse(&listed).map_err(|e| damaged(&dir, DIGESTS, &e))?;
         let bytes = read(&dir, MANIFEST)?;
-        let stated = digests.get(MANIFEST);
-        if stated != Some(blake3::hash(&bytes)) {
+        let Some(stated) = digests.get(MANIFEST) else {
+            return Err(damage(&dir, DIGESTS, DamageKind::Manifest, format!("it does not name {MANIFEST}")));
+        };
+        if stated != blake3::hash(&bytes) {
             let what = format!("it does not have the digest that {DIGESTS} states");
             return Err(damage(&dir, MANIFEST, DamageKind::Manifest, what));
         }
