@@ -6,8 +6,7 @@
 
 use std::collections::HashMap;
 
-/// A checkpoint that is not in the expected form; says what is wrong.
-pub type Malformed = String;
+use super::Malformed;
 
 /// One file of offsets by topic and partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,15 +9,15 @@ use crate::fs::{Dir, FileKind};
 use crate::log::{CHECKPOINT, SegmentFile, parse_segment_name};
 
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
-const LOG_STARTS: &str = "log-start-offset-checkpoint";
+pub(super) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
-const META: &str = "meta.properties";
+pub(super) const META: &str = "meta.properties";
 const BROKER_LOCK: &str = ".lock";
-const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
-const PARTITION_METADATA: &str = "partition.metadata";
+pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+pub(super) const PARTITION_METADATA: &str = "partition.metadata";
 
-/// Longest file or directory name on Linux.
-const MAX_CHECKPOINT: u64 = 64 << 20;
+/// Larger than any checkpoint: a million partitions.
+pub(super) const MAX_CHECKPOINT: u64 = 64 << 20;
 
 /// `<topic>-<partition>`; the last dash separates them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,11 +146,12 @@ pub fn is_log_dir(dir: &Dir) -> Result<bool> {
         .any(|name| marks.contains(&name) || matches!(parse_segment_name(name), Some((_, SegmentFile::Log)))))
 }
 
-/// Whether a directory holds logs: it has a broker's `meta.properties`, or a subdirectory that is named like a
-/// partition and is a log.
+/// Whether a directory holds logs: it has a broker's `meta.properties` or checkpoints, or a subdirectory that is named
+/// like a partition and is a log.
 pub fn is_data_dir(dir: &Dir) -> Result<bool> {
+    const MARKS: [&str; 4] = [META, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS];
     let entries = dir.list()?;
-    if entries.iter().any(|e| e.kind == FileKind::File && e.name == META) {
+    if entries.iter().any(|e| e.kind == FileKind::File && e.name.to_str().is_some_and(|n| MARKS.contains(&n))) {
         return Ok(true);
     }
     for entry in entries.iter().filter(|e| e.kind == FileKind::Dir) {
@@ -230,13 +231,16 @@ pub fn may_hard_link(
 /// A broker that is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broker {
-    /// Its process, where the system tells.
+    /// Its process; 0 where the system does not tell.
     pub pid: u32,
 }
 
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {}", self.pid)
+        match self.pid {
+            0 => f.write_str("a process that the system does not name"),
+            pid => write!(f, "process {pid}"),
+        }
     }
 }
 
