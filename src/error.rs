@@ -375,6 +375,8 @@ pub enum DamageKind {
     Batch,
     /// An index does not agree with its log.
     Index,
+    /// A broker's record of its producers is broken.
+    Producers,
 }
 
 impl fmt::Display for DamageKind {
@@ -388,6 +390,7 @@ impl fmt::Display for DamageKind {
             DamageKind::Manifest => "manifest",
             DamageKind::Batch => "batch",
             DamageKind::Index => "index",
+            DamageKind::Producers => "producers",
         })
     }
 }

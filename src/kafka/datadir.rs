@@ -14,7 +14,8 @@ const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(super) const META: &str = "meta.properties";
 const BROKER_LOCK: &str = ".lock";
 pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
-pub(super) const PARTITION_METADATA: &str = "partition.metadata";
+/// The file that ties a partition's directory to its topic's id.
+pub const PARTITION_METADATA: &str = "partition.metadata";
 
 /// Larger than any checkpoint: a million partitions.
 pub(super) const MAX_CHECKPOINT: u64 = 64 << 20;

@@ -238,6 +238,7 @@ fn assemble(
     root.share_rest(&context)?;
     let captured = logs.into_par_iter().map(|l| l.finish(&context)).collect::<Result<Vec<_>>>()?;
     let root = root.into_staged();
+    source.still_at_rest()?;
     finish(manager, source, staged, root, captured, now)
 }
 

@@ -80,6 +80,11 @@ impl<'a> LogCapture<'a> {
                 Side::Leave(why) => left_out.push(LeftOut { path: capture.path(&entry.name.to_string_lossy()), why }),
             }
         }
+        let no_metadata = || !listing.side_files.iter().any(|e| e.name == datadir::PARTITION_METADATA);
+        if log.profile == Profile::Kafka && log.topic.is_some() && no_metadata() {
+            let (path, file) = (log.dir.path().display(), datadir::PARTITION_METADATA);
+            context.observer.warn(&format!("{path} has no {file}: a broker would set it aside as stray"));
+        }
         let active = active_entry.map(|entry| Active::look(&log.dir, entry)).transpose()?;
         capture.inherit(wanted, context)?;
         Ok(LogCapture { log, capture, segments, previous, active, left_out })
@@ -119,6 +124,12 @@ impl<'a> LogCapture<'a> {
         match &log.cut {
             Some(named) => cut = named.clone(),
             None => {
+                if let Some(start) = marks.log_start.filter(|start| *start > end) {
+                    context.observer.warn(&format!(
+                        "{} ends at offset {end}, but is to start at {start}: a broker would delete all of it",
+                        log.dir.path().display()
+                    ));
+                }
                 cut.quality = CutQuality::Crash;
                 cut.log_start_offset = marks.log_start.or(first).unwrap_or(0).max(first.unwrap_or(0)).min(end);
                 // A mark that is older than the data, or missing, says nothing against what is whole on disk.

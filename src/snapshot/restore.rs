@@ -12,8 +12,9 @@ use super::target::Target;
 use super::verify::{Dirs, VerifiedSnapshot, changed, open_dirs, place, unreadable};
 use crate::error::{Damage, Error, Result, ValidationError};
 use crate::fs::{Attributes, Dir, File, Method, Open, copy_range, falls_back};
+use crate::kafka::{Profile, boot, datadir};
 use crate::observe::Observer;
-use crate::store::{FileManifest, Loaded, Store};
+use crate::store::{FileManifest, Loaded, SourceKind, Store};
 
 /// Where to restore to, and how much.
 #[derive(Debug, Clone)]
@@ -139,11 +140,16 @@ impl SnapshotManager {
             }
         }
         self.refuse(store, loaded, damage)?;
+        if loaded.manifest.source.kind == SourceKind::Data && loaded.manifest.source.profile == Profile::Kafka {
+            for objection in boot::objections(target.dir(), &datadir::inventory(target.dir())?)? {
+                observer.warn(&objection);
+            }
+        }
         make_durable(&planned, &to_dirs)?;
         not_restored.extend(finish_dirs(loaded, &to_dirs)?);
         observer.check()?;
         target.publish()?;
-        let data = loaded.manifest.source.kind == crate::store::SourceKind::Data;
+        let data = loaded.manifest.source.kind == SourceKind::Data;
         let ends = loaded.manifest.logs.iter();
         Ok(Restored {
             id: loaded.id.to_string(),

@@ -2,7 +2,7 @@
 
 use crate::error::{Result, ValidationError};
 use crate::fs::{Dir, Open};
-use crate::kafka::{checkpoints::LeaderEpochs, cut_txn_index};
+use crate::kafka::{boot, checkpoints::LeaderEpochs, cut_txn_index};
 use crate::log::{self, CHECKPOINT, Checkpoint, INDEX_INTERVAL, IndexBuilder, SegmentFile, parse_segment_name};
 use crate::store::{FileManifest, Loaded, SourceKind};
 
@@ -31,7 +31,25 @@ const MAX_SMALL: u64 = 1 << 31;
 pub(super) fn whole(loaded: &Loaded) -> Vec<Planned<'_>> {
     let strip = stripped(loaded);
     let files = loaded.manifest.files.iter();
-    files.map(|file| Planned { file, to: target_path(file, strip), content: Content::Whole }).collect()
+    let content = |file: &FileManifest| log_starts(loaded, file).map_or(Content::Whole, Content::Bytes);
+    files.map(|file| Planned { file, to: target_path(file, strip), content: content(file) }).collect()
+}
+
+/// A broker's log starts, where one lies beyond the end of its log: the broker would delete that log. Bytes that do
+/// not have their digest are left to whoever copies the file, and says so.
+fn log_starts(loaded: &Loaded, file: &FileManifest) -> Option<Vec<u8>> {
+    if file.path != boot::LOG_START_FILE {
+        return None;
+    }
+    let bytes = loaded.dir.read(&file.path, MAX_SMALL).ok()?;
+    if loaded.digests.get(&file.path) != Some(blake3::hash(&bytes)) {
+        return None;
+    }
+    boot::cap_log_starts(&bytes, |topic, partition| {
+        let mut logs = loaded.manifest.logs.iter();
+        let log = logs.find(|l| l.topic.as_deref() == Some(topic) && l.partition == Some(partition))?;
+        Some(log.cut.log_end_offset)
+    })
 }
 
 /// The directory of the snapshot that becomes the target itself.

@@ -20,6 +20,8 @@ pub(super) struct Source {
     pub(super) logs: Vec<SourceLog>,
     pub(super) root_files: Vec<String>,
     pub(super) left_out: Vec<LeftOut>,
+    /// The data directory that a broker would lock: this one, or the one that this log is in.
+    data_dir: Option<Dir>,
 }
 
 /// One log of a source.
@@ -63,7 +65,7 @@ impl Source {
             Err(e) => return Err(e),
         };
         if datadir::is_log_dir(&dir)? {
-            Source::single(dir, profile, in_data_store, held, deadline)
+            Source::single(dir, profile, in_data_store, held, deadline, observer)
         } else if datadir::is_data_dir(&dir)? {
             Source::data_dir(dir, profile, held, deadline, observer)
         } else {
@@ -78,21 +80,28 @@ impl Source {
         in_data_store: bool,
         held: Option<HeldCut>,
         deadline: &Deadline,
+        observer: &Observer,
     ) -> Result<Source> {
         let profile = match profile {
             Some(profile) => profile,
             None => datadir::profile_of(&dir)?,
         };
         let (mut scope, mut prefix, mut topic, mut marks) = (Scope::All, String::new(), None, Marks::default());
+        let mut data_dir = None;
         if (profile == Profile::Kafka || in_data_store)
             && let Some((name, parent)) = partition_of_data_dir(&dir)?
             && let Some(found) = datadir::parse_partition_name(&name)
         {
             refuse_running_broker(&parent)?;
-            marks = Marks::of_kafka(&datadir::RootCheckpoints::read(&parent)?, &found.topic, found.partition);
+            let checkpoints = datadir::RootCheckpoints::read(&parent)?;
+            for warning in checkpoints.warnings() {
+                observer.warn(warning);
+            }
+            marks = Marks::of_kafka(&checkpoints, &found.topic, found.partition);
             scope = Scope::Partition { topic: found.topic.clone(), partition: found.partition };
             topic = Some((found.topic, found.partition));
             prefix = name;
+            data_dir = Some(parent);
         }
         let log = SourceLog::open(prefix, topic, dir.clone(), profile, marks, held, deadline)?;
         Ok(Source {
@@ -103,6 +112,7 @@ impl Source {
             logs: vec![log],
             root_files: Vec::new(),
             left_out: Vec::new(),
+            data_dir,
         })
     }
 
@@ -141,12 +151,18 @@ impl Source {
             logs,
             root_files: inventory.root_files,
             left_out: inventory.left_out.into_iter().map(|l| LeftOut { path: l.path, why: l.why }).collect(),
+            data_dir: Some(dir.clone()),
             dir,
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// `Busy` where a broker has been started on it since it was opened.
+    pub(super) fn still_at_rest(&self) -> Result<()> {
+        self.data_dir.as_ref().map_or(Ok(()), refuse_running_broker)
     }
 }
 

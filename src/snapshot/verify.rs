@@ -9,7 +9,9 @@ use super::manager::SnapshotManager;
 use super::outcome::{Level, VerifyReport};
 use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
 use crate::fs::{Dir, FileKind, Guard, LockMode, lock_dir};
-use crate::log::{self, SegmentFile};
+use crate::kafka::producer_state::check_producer_state;
+use crate::kafka::txn_index::check_txn_index;
+use crate::log::{self, SegmentFile, parse_segment_name};
 use crate::observe::Observer;
 use crate::store::{DIGESTS, FileManifest, Loaded, LogManifest, MANIFEST, STATE, SnapshotId, Store, Verification};
 
@@ -281,6 +283,40 @@ fn check_log(log: &LogManifest, dirs: &Dirs<'_>, observer: &Observer) -> Result<
         if end.is_none() && reached != log.cut.log_end_offset {
             let detail = format!("the log ends at offset {reached}, its cut says {}", log.cut.log_end_offset);
             damage.push(Damage { path: path(&name), kind: DamageKind::Batch, detail });
+        }
+    }
+    damage.extend(check_side_files(log, dir, path)?);
+    Ok(damage)
+}
+
+/// Producer snapshots and transaction indexes, which not every segment has, and which may outlive theirs.
+fn check_side_files(log: &LogManifest, dir: &Dir, path: impl Fn(&str) -> String) -> Result<Vec<Damage>> {
+    let mut damage = Vec::new();
+    for entry in dir.list()? {
+        let Some((name, (base, file))) = entry.name.to_str().and_then(|n| Some((n, parse_segment_name(n)?))) else {
+            continue;
+        };
+        let kind = match file {
+            SegmentFile::ProducerState => DamageKind::Producers,
+            SegmentFile::TxnIndex => DamageKind::Index,
+            SegmentFile::Log | SegmentFile::Index | SegmentFile::TimeIndex => continue,
+        };
+        let bytes = match dir.read(name, MAX_INDEX) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                damage.push(unreadable(&path(name), e)?);
+                continue;
+            }
+        };
+        let checked = match file {
+            SegmentFile::ProducerState => check_producer_state(&bytes, base),
+            _ => {
+                let next = log.segments.iter().find(|next| **next > base);
+                check_txn_index(&bytes, base, next.copied().unwrap_or(i64::MAX))
+            }
+        };
+        if let Err(detail) = checked {
+            damage.push(Damage { path: path(name), kind, detail });
         }
     }
     Ok(damage)
