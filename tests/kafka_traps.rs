@@ -68,7 +68,8 @@ fn partition_files(root: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_checkpoint_is_read() {
-    let expected: [(&str, &str, &[(&str, i32, i64)]); 12] = [
+    type Line = (&'static str, i32, i64);
+    let expected: [(&str, &str, &[Line]); 12] = [
         ("plain-clean", "cleaner-offset-checkpoint", &[]),
         ("plain-clean", "log-start-offset-checkpoint", &[]),
         ("plain-clean", "replication-offset-checkpoint", &[("orders", 0, 10_000), ("__consumer_offsets", 1, 7)]),
