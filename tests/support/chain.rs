@@ -45,15 +45,27 @@ pub fn check(reader: &LogReader) -> Result<Tail, String> {
     Ok(tail)
 }
 
-/// The link of one record of a log that is checked on the way.
-pub fn link_at(reader: &LogReader, wanted: i64) -> Result<Option<String>, String> {
-    let mut found = None;
-    walk(reader.read_from(reader.log_start()), |offset, _, link| {
-        if offset == wanted {
-            found = Some(hex(&link));
+/// What [`survey`] found.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// Of the record that was asked for.
+    pub link: Option<String>,
+    /// The oldest generation from an offset on.
+    pub oldest: Option<u64>,
+}
+
+/// Looks for the link of one record and the oldest generation from an offset on, checking all on the way.
+pub fn survey(reader: &LogReader, wanted: Option<i64>, from: i64) -> Result<Survey, String> {
+    let mut survey = Survey::default();
+    walk(reader.read_from(reader.log_start()), |offset, generation, link| {
+        if Some(offset) == wanted {
+            survey.link = Some(hex(&link));
+        }
+        if offset >= from {
+            survey.oldest = Some(survey.oldest.map_or(generation, |oldest| oldest.min(generation)));
         }
     })?;
-    Ok(found)
+    Ok(survey)
 }
 
 fn hex(link: &Link) -> String {

@@ -5,6 +5,7 @@ pub mod chain;
 pub mod mounts;
 pub mod power;
 pub mod process;
+pub mod worker;
 
 /// Seeded from `COWLOG_SEED` or the clock, and printed, so that a failure can be repeated as far as a race can.
 pub struct Random(u64);

@@ -146,7 +146,7 @@ fn home() -> TempDir {
     let memory = Path::new("/dev/shm");
     let builder = |dir: &Path| tempfile::Builder::new().prefix("cowlog-mount-").tempdir_in(dir);
     let roomy = nix::sys::statvfs::statvfs(memory)
-        .is_ok_and(|s| s.blocks_available() as u64 * s.fragment_size() as u64 > 4 << 30);
+        .is_ok_and(|s| s.blocks_available().saturating_mul(s.fragment_size()) > 4 << 30);
     match roomy.then(|| builder(memory)) {
         Some(Ok(home)) => home,
         _ => builder(&std::env::temp_dir()).expect("a temporary directory"),

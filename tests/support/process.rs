@@ -17,7 +17,9 @@ const SEPARATOR: &str = "\u{1f}";
 pub fn in_role(role: &str, args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the test program's path"));
     command.args(["--exact", "child_process", "--nocapture", "--test-threads=1"]);
-    command.env(ROLE, role).env(ARGS, args.join(SEPARATOR)).stdin(Stdio::null());
+    command.env(ROLE, role).env(ARGS, args.join(SEPARATOR));
+    // What the test harness says there is of no interest; panics go to standard error.
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 

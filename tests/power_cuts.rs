@@ -1,0 +1,275 @@
+//! Real power cuts at random moments of everything that can be done, on real filesystems: what was acknowledged is
+//! there, whole, and nothing is there in part. `COWLOG_CUTS` says how often the power fails on each, 25 times if not
+//! set; `COWLOG_SEED` repeats the choices, though not the moments.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cowlog::fs::MethodChoice;
+use cowlog::log::LogReader;
+use cowlog::snapshot::{Level, SnapshotManager};
+use support::chain::{self, ChainLog, Tail};
+use support::mounts::Kind;
+use support::power::PowerRig;
+use support::process::{Running, in_role, role};
+use support::worker::{Job, Line, read_lines};
+use support::{Random, env_number};
+
+#[test]
+fn child_process() {
+    let Some((role, args)) = role() else { return };
+    assert_eq!(role, "worker");
+    Job::from_args(&args).work();
+}
+
+#[test]
+fn ext4_by_hard_links() {
+    cut_often(Kind::Ext4, MethodChoice::Hardlink);
+}
+
+#[test]
+fn xfs_by_hard_links() {
+    cut_often(Kind::Xfs, MethodChoice::Hardlink);
+}
+
+#[test]
+fn xfs_by_reflinks() {
+    cut_often(Kind::Xfs, MethodChoice::Reflink);
+}
+
+#[test]
+fn btrfs_by_reflinks() {
+    cut_often(Kind::Btrfs, MethodChoice::Reflink);
+}
+
+/// What must be there after the power has come back, as far as the worker's lines tell.
+#[derive(Debug, Default)]
+struct Promised {
+    snapshots: BTreeMap<String, Made>,
+    /// Their removal had begun.
+    doubtful: BTreeMap<String, Made>,
+    removed: BTreeSet<String>,
+    restored: BTreeSet<String>,
+    /// Which snapshot each restore is of, begun or done.
+    restores: BTreeMap<String, String>,
+    /// Content of every snapshot that there ever was.
+    contents: BTreeMap<String, Made>,
+    /// The log reaches at least to this end, with this link before it.
+    floor: Option<(i64, String)>,
+    start: i64,
+    /// From this offset on there is nothing older than this generation.
+    era: (i64, u64),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Made {
+    root: String,
+    start: i64,
+    end: i64,
+    link: String,
+}
+
+impl Promised {
+    /// `sure`: written before the power failed, or else to be taken as something that may have happened.
+    fn note(&mut self, line: &Line, sure: bool) {
+        match line.clone() {
+            Line::Created { id, root, start, end, link } => {
+                let made = Made { root, start, end, link };
+                self.contents.insert(id.clone(), made.clone());
+                if sure { &mut self.snapshots } else { &mut self.doubtful }.insert(id, made);
+            }
+            Line::BeginRemove { id } => {
+                if let Some(made) = self.snapshots.remove(&id) {
+                    self.doubtful.insert(id, made);
+                }
+            }
+            Line::Removed { id } if sure => {
+                self.snapshots.remove(&id);
+                self.doubtful.remove(&id);
+                self.removed.insert(id);
+            }
+            Line::BeginRestore { name, id } => drop(self.restores.insert(name, id)),
+            Line::Restored { name } if sure => drop(self.restored.insert(name)),
+            Line::Forget { name } => {
+                self.restored.remove(&name);
+                self.restores.remove(&name);
+            }
+            Line::BeginTruncate => self.floor = None,
+            Line::Truncated { end, link, generation } if sure => {
+                self.floor = Some((end, link));
+                self.era = (end, generation);
+            }
+            Line::Started { start } if sure => self.start = start,
+            Line::Flushed { end, link } if sure => self.floor = Some((end, link)),
+            Line::Removed { .. }
+            | Line::Restored { .. }
+            | Line::Truncated { .. }
+            | Line::Started { .. }
+            | Line::Flushed { .. }
+            | Line::Failed { .. } => {}
+        }
+    }
+}
+
+fn cut_often(kind: Kind, method: MethodChoice) {
+    let Some(mut rig) = PowerRig::new(kind) else { return };
+    let what = format!("{kind} by {method:?}").to_lowercase();
+    let mut random = Random::new(&what);
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let mut promised = Promised::default();
+    let mut acknowledged = BTreeMap::<&str, u64>::new();
+    for cut in 0..env_number("COWLOG_CUTS", 25) {
+        let job = Job {
+            dir: rig.path().into(),
+            lines: elsewhere.path().join(format!("lines-{cut}")),
+            seed: random.next(),
+            method,
+            generation: (cut + 1) << 32,
+            // Many small files now and then: some syncs are done another way above a number of files.
+            segment_bytes: if random.below(3) == 0 { 2 << 10 } else { 32 << 10 },
+        };
+        let args = job.to_args();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut worker = Running::start(&mut in_role("worker", &args));
+        std::thread::sleep(Duration::from_micros(random.between(20_000, 450_000)));
+        let before = read_lines(&job.lines);
+        assert!(worker.is_running(), "{what}, cut {cut}: the worker failed: {:?}", before.last());
+        let off = rig.cut();
+        let lines = end(worker, &job, kind);
+        rig.restart(off);
+
+        let told = format!(
+            "{what}, cut {cut}, seed {}, after {:#?}",
+            job.seed,
+            lines.iter().rev().take(6).collect::<Vec<_>>()
+        );
+        for (i, line) in lines.iter().enumerate() {
+            *acknowledged.entry(line.verb()).or_default() += 1;
+            promised.note(line, kind != Kind::Btrfs || i < before.len());
+        }
+        check_snapshots(&job, &mut promised, &told);
+        check_restored(&job, &mut promised, &told);
+        check_log(&job, &mut promised, &told);
+    }
+    eprintln!("{what}: {acknowledged:?}");
+    for verb in ["created", "removed", "restored", "truncated", "flushed"] {
+        assert!(acknowledged.contains_key(verb), "{what}: nothing was ever {verb}");
+    }
+}
+
+/// On a shut-down filesystem the worker fails by itself, and what it is told until then counts. The branch of a btrfs
+/// that goes on is dead.
+fn end(mut worker: Running, job: &Job, kind: Kind) -> Vec<Line> {
+    let cut = Instant::now();
+    while kind != Kind::Btrfs && worker.is_running() && cut.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    worker.kill();
+    read_lines(&job.lines)
+}
+
+fn check_snapshots(job: &Job, promised: &mut Promised, told: &str) {
+    let snaps = job.manager().unwrap_or_else(|e| panic!("{told}: {e}"));
+    let found = match snaps.store_path().unwrap_or_else(|e| panic!("{told}: {e}")) {
+        Some(_) => snaps.list().unwrap_or_else(|e| panic!("{told}: {e}")),
+        None => Vec::new(),
+    };
+    let listed: BTreeSet<&String> = found.iter().map(|s| &s.id).collect();
+    for id in promised.snapshots.keys() {
+        assert!(listed.contains(id), "{told}: {id} was acknowledged and is gone");
+    }
+    let mut there = BTreeMap::new();
+    for info in &found {
+        let id = &info.id;
+        assert!(!promised.removed.contains(id), "{told}: {id} was removed and is back");
+        assert_eq!(info.damaged, None, "{told}: {id}");
+        let report = snaps.verify(id, Level::Deep).unwrap_or_else(|e| panic!("{told}: {id}: {e}"));
+        assert!(report.ok && report.extra.is_empty(), "{told}: {id}: {report:#?}");
+        let tail = tail_of(&info.path, &format!("{told}: {id}"));
+        let made = Made { root: info.root.clone(), start: tail.start, end: tail.end, link: tail.link };
+        if let Some(expected) = promised.contents.get(id) {
+            assert_eq!(&made, expected, "{told}: {id} is not what was snapshotted");
+        }
+        there.insert(id.clone(), made);
+    }
+    promised.contents.extend(there.clone());
+    promised.snapshots = there;
+    promised.doubtful.clear();
+    if !found.is_empty() {
+        no_strays(&snaps, told);
+    }
+}
+
+fn no_strays(snaps: &SnapshotManager, told: &str) {
+    snaps.repair(None).unwrap_or_else(|e| panic!("{told}: repair: {e}"));
+    let store = snaps.store_path().expect("a look").expect("a store");
+    for entry in std::fs::read_dir(store).expect("a store") {
+        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        let known = name.starts_with("snapshot-") || [".lock", "snapshots.json"].contains(&name.as_str());
+        assert!(known, "{told}: {name} is left over");
+    }
+}
+
+fn tail_of(dir: &Path, told: &str) -> Tail {
+    let reader = LogReader::open(dir).unwrap_or_else(|e| panic!("{told}: {e}"));
+    let tail = chain::check(&reader).unwrap_or_else(|e| panic!("{told}: {e}"));
+    Tail { generation: 0, ..tail }
+}
+
+/// A restored directory is whole or not there.
+fn check_restored(job: &Job, promised: &mut Promised, told: &str) {
+    for name in &promised.restored {
+        assert!(job.dir.join(name).exists(), "{told}: {name} was acknowledged and is gone");
+    }
+    for (name, id) in &promised.restores {
+        let target = job.dir.join(name);
+        if !target.exists() {
+            continue;
+        }
+        let tail = tail_of(&target, &format!("{told}: {name} of {id}"));
+        if let Some(made) = promised.contents.get(id) {
+            assert_eq!(
+                (tail.start, tail.end, &tail.link),
+                (made.start, made.end, &made.link),
+                "{told}: {name} of {id}"
+            );
+        }
+    }
+    for entry in std::fs::read_dir(&job.dir).expect("the mount") {
+        let entry = entry.expect("an entry");
+        if entry.file_name().to_string_lossy().contains("restor") {
+            std::fs::remove_dir_all(entry.path()).expect("it can go");
+        }
+    }
+    promised.restored.clear();
+    promised.restores.clear();
+}
+
+fn check_log(job: &Job, promised: &mut Promised, told: &str) {
+    if !job.log().exists() {
+        assert_eq!(promised.floor, None, "{told}: the log is gone");
+        return;
+    }
+    let generation = job.generation + (1 << 31);
+    let mut log = ChainLog::open(&job.log(), job.log_config(), generation).unwrap_or_else(|e| panic!("{told}: {e}"));
+    log.log().flush().unwrap_or_else(|e| panic!("{told}: {e}"));
+    let tail = log.tail();
+    drop(log);
+    assert!(tail.start >= promised.start, "{told}: records below {} are back: {tail:?}", promised.start);
+    let reader = LogReader::open(job.log()).unwrap_or_else(|e| panic!("{told}: {e}"));
+    let (from, oldest) = promised.era;
+    let wanted = promised.floor.as_ref().map(|(end, _)| end - 1);
+    let found = chain::survey(&reader, wanted, from).unwrap_or_else(|e| panic!("{told}: {e}"));
+    if let Some((end, link)) = &promised.floor
+        && tail.start < *end
+    {
+        assert_eq!(found.link.as_ref(), Some(link), "{told}: records up to {end} were acknowledged; {tail:?}");
+    }
+    assert!(found.oldest.is_none_or(|g| g >= oldest), "{told}: truncated records are back: {found:?}");
+    promised.floor = (tail.end > tail.start).then_some((tail.end, tail.link));
+    promised.start = tail.start;
+    promised.era = (tail.end, 0);
+}
