@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use blake3::Hash;
 use rayon::prelude::*;
 
 use super::budget::Budget;
@@ -16,11 +17,11 @@ use super::source::Source;
 use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Guard, LockMode, Method, Open, Sharer, settle, try_lock_dir, write_new_file};
-use crate::log::{HeldCut, list_log};
+use crate::log::{HeldCut, Listing, list_log};
 use crate::observe::Observer;
 use crate::store::{
-    DIGESTS, DigestList, DirManifest, Loaded, MANIFEST, Manifest, Record, STATE, Scope, SnapshotId, SourceManifest,
-    State, Store, VERSION, rfc3339,
+    DIGESTS, DigestList, DirManifest, Loaded, MANIFEST, Manifest, Record, STATE, Scope, SourceManifest, State, Store,
+    VERSION, rfc3339,
 };
 
 /// A snapshot about to be taken; see [`SnapshotManager::create`].
@@ -88,14 +89,24 @@ impl<'m> Create<'m> {
             Source::open(manager.fs(), manager.source(), config.profile, in_data_store, cut, &deadline, observer)?;
         let store = manager.make_store(&source)?;
         let now = config.clock.now();
-        let (staged, previous) = begin(manager, &store, &source, force, now, &deadline)?;
-        let assembled = assemble(manager, &store, source, &staged, previous.as_ref(), now)?;
-        let Assembled { files, mut manifest, dirs, left_out, bytes_hashed } = assembled;
+        let (begun, listings) = rayon::join(
+            || begin(manager, &store, &source, force, now, &deadline),
+            || source.logs.par_iter().map(|log| list_log(&log.dir)).collect::<Result<Vec<_>>>(),
+        );
+        let (staged, previous) = begun?;
+        let assembled = assemble(manager, &store, source, &listings?, &staged, previous.as_ref(), now)?;
+        let Assembled { mut files, mut manifest, dirs, left_out, bytes_hashed } = assembled;
         observer.phase("sync", 0, 0);
-        manifest.files = files.iter().map(|f| f.manifest.clone()).collect();
-        manifest.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        write_manifests(staged.dir(), &manifest, &files, &State { tags, ..State::default() })?;
-        settle(&dirs, files.len())?;
+        files.sort_unstable_by(|a, b| a.manifest.path.cmp(&b.manifest.path));
+        let links = files.len();
+        let mut digests = Vec::with_capacity(links + 1);
+        for file in files {
+            digests.push((file.manifest.path.clone(), file.digest.ok_or_else(|| unread(&file.manifest.path))?));
+            manifest.files.push(file.manifest);
+        }
+        let state = State { tags, ..State::default() };
+        let (digests, root) = write_manifests(staged.dir(), &manifest, digests, &state)?;
+        settle(&dirs, links)?;
         observer.check()?;
 
         let guard = store.lock(LockMode::Exclusive, &deadline)?;
@@ -106,9 +117,9 @@ impl<'m> Create<'m> {
             too_soon(manager, records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none()), now)?;
         }
         let id = staged.id();
-        staged.publish()?;
+        let dir = staged.publish()?;
         drop(previous);
-        let record = note(&store, id, &guard, observer)?;
+        let record = note(&store, &Loaded { id, dir, manifest, digests, root, state }, &guard, observer)?;
         drop(guard);
         Ok(Created {
             snapshot: SnapshotInfo::of(&record, store.dir().path()),
@@ -120,15 +131,15 @@ impl<'m> Create<'m> {
 }
 
 /// Brings the catalogue up to date. The snapshot is published and durable whether or not that works.
-fn note(store: &Store, id: SnapshotId, guard: &Guard, observer: &Observer) -> Result<Record> {
-    let catalogue = store.reconcile()?.catalogue;
-    if let Err(e) = store.write_catalogue(&catalogue, guard) {
+fn note(store: &Store, published: &Loaded, guard: &Guard, observer: &Observer) -> Result<Record> {
+    let record = store.record_of(published)?;
+    let written = store
+        .reconcile_with(Some(record.clone()))
+        .and_then(|reconciled| store.write_catalogue(&reconciled.catalogue, guard));
+    if let Err(e) = written {
         observer.warn(&format!("{e}; the catalogue will be rebuilt, the snapshot is not affected"));
     }
-    match catalogue.get(id) {
-        Some(record) => Ok(record.clone()),
-        None => Ok(Record::from(&store.load(id)?)),
-    }
+    Ok(record)
 }
 
 /// Under the store's lock: is it time, which id, which snapshot to inherit from.
@@ -185,13 +196,13 @@ fn assemble(
     manager: &SnapshotManager,
     store: &Store,
     source: Source,
+    listings: &[Listing],
     staged: &StagedSnapshot,
     previous: Option<&Previous>,
     now: i64,
 ) -> Result<Assembled> {
     let config = manager.config();
     let observer = &config.observer;
-    let listings = source.logs.par_iter().map(|log| list_log(&log.dir)).collect::<Result<Vec<_>>>()?;
     let previous_of = |prefix: &str| match previous {
         Some(previous) => previous.log(prefix),
         None => Ok(None),
@@ -213,7 +224,7 @@ fn assemble(
     let logs = source
         .logs
         .par_iter()
-        .zip(&listings)
+        .zip(listings)
         .zip(&previous_logs)
         .map(|((log, listing), previous)| {
             let dir = match log.prefix.as_str() {
@@ -334,20 +345,24 @@ fn make_durable(files: &[(usize, Staged)], staging: &[Dir]) -> Result<()> {
 }
 
 /// `state.json`, `manifest.json`, `manifest.b3`: durable but for their names.
-fn write_manifests(dir: &Dir, manifest: &Manifest, files: &[Staged], state: &State) -> Result<()> {
+fn write_manifests(
+    dir: &Dir,
+    manifest: &Manifest,
+    mut digests: Vec<(String, Hash)>,
+    state: &State,
+) -> Result<(DigestList, Hash)> {
     let bytes = manifest.to_bytes()?;
-    let mut digests: Vec<(String, blake3::Hash)> = Vec::with_capacity(files.len() + 1);
     digests.push((MANIFEST.to_owned(), blake3::hash(&bytes)));
-    for file in files {
-        let digest = file.digest.ok_or_else(|| {
-            ValidationError::refused(format!("{} was not read; this is a fault of cowlog", file.manifest.path))
-        })?;
-        digests.push((file.manifest.path.clone(), digest));
-    }
+    let digests = DigestList::new(digests);
+    let listed = digests.to_bytes();
     write_new_file(dir, MANIFEST, &bytes, 0o666)?;
-    write_new_file(dir, DIGESTS, &DigestList::new(digests).to_bytes(), 0o666)?;
+    write_new_file(dir, DIGESTS, &listed, 0o666)?;
     if *state != State::default() {
         write_new_file(dir, STATE, &state.to_bytes()?, 0o666)?;
     }
-    Ok(())
+    Ok((digests, blake3::hash(&listed)))
+}
+
+fn unread(path: &str) -> Error {
+    ValidationError::refused(format!("{path} was not read; this is a fault of cowlog")).into()
 }

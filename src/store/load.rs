@@ -55,9 +55,11 @@ impl Loaded {
             Err(e @ Error::Integrity(_)) => return Err(damaged(&dir, MANIFEST, &e)),
             other => other?,
         };
-        let fits = manifest.id == id
-            && digests.len() == manifest.files.len() + 1
-            && manifest.files.iter().all(|f| f.path != MANIFEST && digests.get(&f.path).is_some());
+        // Both are sorted by path.
+        let fits = manifest.id == id && {
+            let listed = digests.iter().map(|(path, _)| path).filter(|path| *path != MANIFEST);
+            listed.eq(manifest.files.iter().map(|f| f.path.as_str()))
+        };
         if !fits {
             let what = format!("it does not name the same snapshot and files as its directory and {DIGESTS}");
             return Err(damage(&dir, MANIFEST, DamageKind::Manifest, what));
@@ -66,13 +68,15 @@ impl Loaded {
         Ok(Loaded { id, dir, manifest, digests, root, state })
     }
 
+    /// Every file with its digest, sorted by path.
+    pub fn files(&self) -> impl Iterator<Item = (&FileManifest, Hash)> {
+        let digests = self.digests.iter().filter(|(path, _)| *path != MANIFEST).map(|(_, digest)| digest);
+        self.manifest.files.iter().zip(digests)
+    }
+
     /// The files directly in a directory of the snapshot (empty for its own), with their digests.
     pub fn files_in(&self, dir: &str) -> impl Iterator<Item = (&FileManifest, Hash)> {
-        self.manifest
-            .files
-            .iter()
-            .filter(move |f| f.path.rsplit_once('/').map_or("", |(dir, _)| dir) == dir)
-            .filter_map(|f| Some((f, self.digests.get(&f.path)?)))
+        self.files().filter(move |(f, _)| f.path.rsplit_once('/').map_or("", |(dir, _)| dir) == dir)
     }
 }
 

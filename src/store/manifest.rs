@@ -41,7 +41,7 @@ pub struct Manifest {
     pub logs: Vec<LogManifest>,
     /// Its directories: the snapshot's own (empty path) and one per log of a data directory.
     pub dirs: Vec<DirManifest>,
-    /// Its files.
+    /// Its files, sorted by path.
     pub files: Vec<FileManifest>,
 }
 
@@ -269,6 +269,9 @@ impl Manifest {
         }
         if let Some(bad) = dirs.iter().find(|d| !d.is_empty() && (d.contains('/') || !is_clean_path(d))) {
             return Err(format!("{bad:?} is not the name of a directory"));
+        }
+        if !self.files.windows(2).all(|pair| matches!(pair, [a, b] if a.path < b.path)) {
+            return Err("its files are not sorted by path, each named once".into());
         }
         for file in &self.files {
             let dir = file.path.rsplit_once('/').map_or("", |(dir, _)| dir);

@@ -153,15 +153,29 @@ impl Store {
         Ok(bytes.and_then(|bytes| Catalogue::parse(&bytes).ok()))
     }
 
+    /// The record of a snapshot that was just published and of which everything is known without reading it again.
+    pub(crate) fn record_of(&self, published: &Loaded) -> Result<Record> {
+        Ok(Record::of(published, load::look(&published.dir)?))
+    }
+
     /// Holds the catalogue against the directories, which decide what exists. A snapshot whose root is not the one
     /// that the catalogue remembers is damaged; only a repair that accepts it changes that.
     pub fn reconcile(&self) -> Result<Reconciled> {
+        self.reconcile_with(None)
+    }
+
+    /// As [`reconcile`](Self::reconcile), with a record that need not be made from the disk.
+    pub(crate) fn reconcile_with(&self, known: Option<Record>) -> Result<Reconciled> {
         let on_disk = self.read_catalogue()?;
         let missing = on_disk.is_none();
         let old = on_disk.unwrap_or_default();
         let ids = self.ids()?;
         let mut snapshots = Vec::with_capacity(ids.len());
         for id in &ids {
+            if let Some(known) = known.as_ref().filter(|r| r.id == *id) {
+                snapshots.push(known.clone());
+                continue;
+            }
             match self
                 .record(*id, old.snapshots.binary_search_by_key(id, |r| r.id).ok().and_then(|at| old.snapshots.get(at)))
             {
