@@ -50,6 +50,7 @@ pub struct SnapshotInfo {
     /// BLAKE3 of `manifest.b3`, in hex; empty where the manifest cannot be read.
     pub root: String,
     /// The snapshot's directory.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// Whether it is excepted from `prune`.
     pub pinned: bool,
@@ -213,6 +214,7 @@ pub struct Restored {
     /// The snapshot.
     pub id: String,
     /// The new directory.
+    #[serde(serialize_with = "lossy")]
     pub target: PathBuf,
     /// Files.
     pub files: u64,
@@ -266,4 +268,9 @@ pub struct Repaired {
     pub catalogue_rebuilt: bool,
     /// Snapshots whose manifest is not to be believed, with the reason.
     pub damaged: Vec<Deleted>,
+}
+
+/// A path that is not Unicode still has to be shown: with U+FFFD where it is not.
+fn lossy<S: serde::Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&path.to_string_lossy())
 }
