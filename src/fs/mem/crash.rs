@@ -32,9 +32,9 @@ pub(super) enum Effect {
 enum Fate {
     Lost,
     Whole,
-    /// Only for data: the first half of the new bytes.
+    /// Only for data: the first half of what is new. Bytes that are as they were at the last sync are not in doubt.
     Torn,
-    /// Only for data: zeros of the new length.
+    /// Only for data: zeros in place of what is new.
     Zeros,
 }
 
@@ -51,11 +51,17 @@ impl Image {
         match effect {
             Effect::Data(id) => {
                 let Some(Node { content: Content::File(bytes), attributes, .. }) = state.nodes.get(id) else { return };
+                let synced = self.files.get(id).map_or(0, |(old, _)| common_prefix(old, bytes));
+                let cut_to = |len: usize| bytes.get(..len).unwrap_or_default().to_vec();
                 let bytes = match fate {
                     Fate::Lost => return,
                     Fate::Whole => bytes.clone(),
-                    Fate::Torn => Arc::new(bytes.get(..bytes.len() / 2).unwrap_or_default().to_vec()),
-                    Fate::Zeros => Arc::new(vec![0; bytes.len()]),
+                    Fate::Torn => Arc::new(cut_to(synced + (bytes.len() - synced) / 2)),
+                    Fate::Zeros => {
+                        let mut zeros = cut_to(synced);
+                        zeros.resize(bytes.len(), 0);
+                        Arc::new(zeros)
+                    }
                 };
                 self.files.insert(*id, (bytes, attributes.clone()));
             }
@@ -78,6 +84,10 @@ impl Image {
             }
         }
     }
+}
+
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 impl State {
