@@ -309,7 +309,7 @@ impl Model {
 
 /// `PROPTEST_CASES`, or as many as take a few seconds.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").map_or(40, |n| n.parse().unwrap())
+    std::env::var("PROPTEST_CASES").map_or(80, |n| n.parse().unwrap())
 }
 
 proptest! {

@@ -173,9 +173,10 @@ fn mend_sealed(dir: &Dir, listing: &Listing, config: &LogConfig) -> Result<Vec<i
             if guard.is_none() {
                 guard = Some(lock_segments(dir, config, LockMode::Exclusive)?);
             }
-            rebuild_indexes(dir, base, next, config.index_interval, config.file_mode)?;
-            config.observer.warn(&format!("built the indexes of segment {base} in {} anew", dir.path().display()));
-            rebuilt.push(base);
+            if rebuild_indexes(dir, base, next, config.index_interval, config.file_mode)? {
+                config.observer.warn(&format!("built the indexes of segment {base} in {} anew", dir.path().display()));
+                rebuilt.push(base);
+            }
         }
     }
     Ok(rebuilt)

@@ -228,12 +228,13 @@ pub(super) fn sealed_looks_right(dir: &Dir, segment: &SegmentEntry, next: i64, i
     })
 }
 
-/// Builds a sealed segment's indexes anew from its `.log`; the files become new inodes where they differ.
+/// Builds a sealed segment's indexes anew from its `.log`; the files become new inodes where they differ. Says whether
+/// one did.
 ///
 /// # Errors
 ///
 /// `Integrity` where the `.log` itself is damaged: nothing is cut from a sealed segment.
-pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, interval: u32, mode: u32) -> Result<()> {
+pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, interval: u32, mode: u32) -> Result<bool> {
     let log = dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
     let mut builder = IndexBuilder::new(base, interval);
     let end = scan(&log, 0, u64::MAX, base, |batch| {
@@ -247,15 +248,17 @@ pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, interval: u32, mo
         return Err(damaged(&log, format!("it reaches offset {}, the next segment begins at {next}", end.next_offset)));
     }
     let IndexBytes { offset, time } = builder.finish();
+    let mut changed = false;
     for (file, bytes) in [(SegmentFile::Index, offset), (SegmentFile::TimeIndex, time)] {
         let name = file.name(base);
         let same = dir.try_stat(&name)?.is_some_and(|s| s.size == bytes.len() as u64)
             && dir.read(&name, bytes.len() as u64)? == bytes;
         if !same {
             replace_file(dir, &name, &bytes, mode)?;
+            changed = true;
         }
     }
-    Ok(())
+    Ok(changed)
 }
 
 pub(super) fn damaged(log: &File, what: String) -> Error {
