@@ -48,7 +48,7 @@ fn create_list_get_restore_delete() {
     assert_eq!(info.bytes_copied + info.bytes_shared, info.total_size);
     assert_eq!(info.path, fs::canonicalize(&log).unwrap().join(".snapshots").join(&info.id));
     assert_eq!(info.tags, ["first"]);
-    assert_eq!(snaps.list().unwrap(), [info.clone()]);
+    assert_eq!(snaps.list().unwrap(), vec![info.clone()]);
     assert_eq!(snaps.get("latest").unwrap(), *info);
     assert_eq!(content(&info.path), live, "a snapshot is a log that can be read in place");
 
@@ -422,7 +422,7 @@ fn damage_of_each_kind_is_named() {
     assert_eq!(kinds(Level::Quick), []);
     assert_eq!(kinds(Level::Full), named("digest"));
     assert_eq!(kinds(Level::Deep), named("digest"));
-    assert_eq!(snaps.get("latest").unwrap().verified.unwrap().ok, false);
+    assert!(!snaps.get("latest").unwrap().verified.unwrap().ok);
     // The damaged file is not handed on, and the next snapshot is right.
     std::thread::sleep(Duration::from_millis(5));
     let next = snaps.create().run().unwrap().snapshot;

@@ -138,13 +138,17 @@ pub fn left_out_in_partition(name: &str) -> Option<&'static str> {
 
 /// Whether a directory is one log: it has a segment, or one of the files that a log without segments has.
 pub fn is_log_dir(dir: &Dir) -> Result<bool> {
-    let marks = [CHECKPOINT, LEADER_EPOCHS, PARTITION_METADATA];
+    for mark in [CHECKPOINT, LEADER_EPOCHS, PARTITION_METADATA] {
+        if dir.try_stat(mark)?.is_some_and(|stat| stat.kind == FileKind::File) {
+            return Ok(true);
+        }
+    }
     Ok(dir
         .list()?
         .iter()
         .filter(|e| e.kind == FileKind::File)
         .filter_map(|e| e.name.to_str())
-        .any(|name| marks.contains(&name) || matches!(parse_segment_name(name), Some((_, SegmentFile::Log)))))
+        .any(|name| matches!(parse_segment_name(name), Some((_, SegmentFile::Log)))))
 }
 
 /// Whether a directory holds logs: it has a broker's `meta.properties` or checkpoints, or a subdirectory that is named

@@ -1,7 +1,6 @@
 //! Getting the files of one directory into a staged snapshot, each by the cheapest method that is safe.
 
-use std::sync::mpsc;
-use std::thread;
+use std::collections::HashSet;
 
 use super::budget::{Budget, Plan};
 use super::previous::{PreviousFile, PreviousLog};
@@ -65,7 +64,10 @@ impl<'a> Capture<'a> {
         Capture { source, staging, prefix, previous, staged: Vec::new(), pending: Vec::new() }
     }
 
-    /// One `stat` per file, and one link for each that is unchanged: looking and linking go on side by side.
+    /// One `stat` per file, and one link for each that is unchanged.
+    ///
+    /// Linking costs most, so it does not wait to know: every wanted file that the previous snapshot has is linked
+    /// while, beside it, its manifests are read and the source is looked at. What has changed is taken back.
     /// A file that is gone meanwhile is an error; the source's lock or the caller's second look guards against it.
     pub(super) fn inherit(&mut self, wanted: Vec<Wanted>, context: &Context<'_>) -> Result<()> {
         let Some(previous) = self.previous else {
@@ -75,60 +77,35 @@ impl<'a> Capture<'a> {
             }
             return Ok(());
         };
-        let (to_link, names) = mpsc::channel::<Vec<String>>();
-        let (from, to) = (&previous.dir, self.staging.clone());
-        let missed = thread::scope(|scope| -> Result<_> {
-            let linker = scope.spawn(move || link_all(from, &to, names, context.observer));
-            let looked = self.look(wanted, previous, context, to_link);
-            let missed = linker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            looked?;
-            missed
-        })?;
-        if !missed.is_empty() {
-            self.take_back(missed)?;
-        }
-        Ok(())
-    }
-
-    fn look(
-        &mut self,
-        wanted: Vec<Wanted>,
-        previous: &PreviousLog<'a>,
-        context: &Context<'_>,
-        to_link: mpsc::Sender<Vec<String>>,
-    ) -> Result<()> {
-        const BATCH: usize = 64;
-        let mut batch = Vec::with_capacity(BATCH);
-        for file in wanted {
-            context.observer.check()?;
-            let stat = self.source.stat(&file.name)?;
-            match previous.unchanged(&file.name, &stat) {
-                Some(found) if !found.manifest.trimmed => {
-                    let same_inode = previous.same_inode(&found, &stat);
-                    self.staged.push(inherited(&found, &stat, same_inode, context.now));
-                    batch.push(file.name);
+        let ahead: Vec<&str> = wanted.iter().map(|file| file.name.as_str()).filter(|n| previous.has(n)).collect();
+        let (missed, looked) = rayon::join(
+            || link_all(&previous.dir, &self.staging, &ahead, context.observer),
+            || wanted.iter().map(|file| self.look(file, previous, context)).collect::<Result<Vec<_>>>(),
+        );
+        let (missed, looked) = (missed?, looked?);
+        self.staged.reserve(looked.len());
+        for (file, (stat, unchanged)) in wanted.into_iter().zip(looked) {
+            let linked = previous.has(&file.name) && !missed.contains(file.name.as_str());
+            match unchanged {
+                Some(staged) if linked => self.staged.push(staged),
+                _ => {
+                    if linked {
+                        self.staging.unlink(&file.name)?;
+                    }
+                    self.pending.push((file, stat));
                 }
-                _ => self.pending.push((file, stat)),
-            }
-            if batch.len() == BATCH {
-                // A linker that stopped says why when it is joined.
-                let _ = to_link.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
             }
         }
-        let _ = to_link.send(batch);
         Ok(())
     }
 
-    /// What could not be linked after all is shared like a new file.
-    fn take_back(&mut self, missed: Vec<String>) -> Result<()> {
-        for name in missed {
-            let path = self.path(&name);
-            let Some(at) = self.staged.iter().position(|s| s.manifest.path == path) else { continue };
-            let was = self.staged.swap_remove(at).manifest;
-            let stat = self.source.stat(&name)?;
-            self.pending.push((Wanted { name, role: was.kind, sealed: None, may_link: was.exposed }, stat));
-        }
-        Ok(())
+    /// The source's file, and what a link to the previous snapshot's amounts to if it is unchanged since.
+    fn look(&self, file: &Wanted, previous: &PreviousLog<'a>, context: &Context<'_>) -> Result<(Stat, Option<Staged>)> {
+        context.observer.check()?;
+        let stat = self.source.stat(&file.name)?;
+        let found = previous.unchanged(&file.name, &stat).filter(|found| !found.manifest.trimmed);
+        let staged = found.map(|f| inherited(&f, &stat, previous.same_inode(&f, &stat), context.now));
+        Ok((stat, staged))
     }
 
     /// A file whose previous version is known to be right, whatever the rules above say of its source.
@@ -243,20 +220,21 @@ fn inherited(found: &PreviousFile<'_>, now: &Stat, same_inode: bool, now_ms: i64
     Staged { manifest, digest: Some(found.digest), fresh: false }
 }
 
-/// Links every name that arrives; returns those that did not work for a reason that another method may not have.
-fn link_all(from: &Dir, to: &Dir, names: mpsc::Receiver<Vec<String>>, observer: &Observer) -> Result<Vec<String>> {
-    let mut missed = Vec::new();
-    for batch in names {
+/// Links every name; returns those that did not work for a reason that another method may not have.
+fn link_all(from: &Dir, to: &Dir, names: &[&str], observer: &Observer) -> Result<HashSet<String>> {
+    let mut missed = HashSet::new();
+    for batch in names.chunks(64) {
         observer.check()?;
-        let files = batch.len() as u64;
         for name in batch {
-            match try_link(from, &name, to) {
+            match try_link(from, name, to) {
                 Ok(()) => {}
-                Err(e) if falls_back(&e) || e.kind() == std::io::ErrorKind::NotFound => missed.push(name),
-                Err(e) => return Err(Error::io("link", from.path_of(&name), e)),
+                Err(e) if falls_back(&e) || e.kind() == std::io::ErrorKind::NotFound => {
+                    missed.insert((*name).to_owned());
+                }
+                Err(e) => return Err(Error::io("link", from.path_of(name), e)),
             }
         }
-        observer.advance(files, 0);
+        observer.advance(batch.len() as u64, 0);
     }
     Ok(missed)
 }

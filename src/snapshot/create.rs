@@ -12,12 +12,12 @@ use super::hash::hash_all;
 use super::log_capture::{CapturedLog, LogCapture};
 use super::manager::SnapshotManager;
 use super::outcome::{Created, LeftOut, SnapshotInfo};
-use super::previous::Previous;
+use super::previous::{Previous, PreviousLog};
 use super::source::Source;
 use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Guard, LockMode, Method, Open, Sharer, settle, try_lock_dir, write_new_file};
-use crate::log::{HeldCut, Listing, list_log};
+use crate::log::{HeldCut, list_log};
 use crate::observe::Observer;
 use crate::store::{
     DIGESTS, DigestList, DirManifest, Loaded, MANIFEST, Manifest, Record, STATE, Scope, SourceManifest, State, Store,
@@ -89,12 +89,8 @@ impl<'m> Create<'m> {
             Source::open(manager.fs(), manager.source(), config.profile, in_data_store, cut, &deadline, observer)?;
         let store = manager.make_store(&source)?;
         let now = config.clock.now();
-        let (begun, listings) = rayon::join(
-            || begin(manager, &store, &source, force, now, &deadline),
-            || source.logs.par_iter().map(|log| list_log(&log.dir)).collect::<Result<Vec<_>>>(),
-        );
-        let (staged, previous) = begun?;
-        let assembled = assemble(manager, &store, source, &listings?, &staged, previous.as_ref(), now)?;
+        let (staged, previous) = begin(manager, &store, &source, force, now, &deadline)?;
+        let assembled = assemble(manager, &store, source, &staged, previous.as_ref(), now)?;
         let Assembled { mut files, mut manifest, dirs, left_out, bytes_hashed } = assembled;
         observer.phase("sync", 0, 0);
         files.sort_unstable_by(|a, b| a.manifest.path.cmp(&b.manifest.path));
@@ -118,8 +114,10 @@ impl<'m> Create<'m> {
         }
         let id = staged.id();
         let dir = staged.publish()?;
-        drop(previous);
-        let record = note(&store, &Loaded { id, dir, manifest, digests, root, state }, &guard, observer)?;
+        let published = Loaded { id, dir, manifest, digests, root, state };
+        // Giving back the memory of a large manifest takes as long as writing the catalogue.
+        let (record, ()) = rayon::join(|| note(&store, &published, &guard, observer), || drop(previous));
+        let record = record?;
         drop(guard);
         Ok(Created {
             snapshot: SnapshotInfo::of(&record, store.dir().path()),
@@ -170,12 +168,7 @@ fn begin(
         Some((r.id, guard))
     });
     drop(guard);
-    let previous = held.and_then(|(id, guard)| {
-        // One that cannot be read is verify's business; this snapshot then shares everything anew.
-        let dir = guard.dir()?.clone();
-        let loaded = Loaded::read(id, dir.clone()).ok()?;
-        Some(Previous::new(loaded, dir, guard))
-    });
+    let previous = held.and_then(|(id, guard)| Some(Previous::new(id, guard.dir()?.clone(), guard)));
     Ok((staged, previous))
 }
 
@@ -196,20 +189,19 @@ fn assemble(
     manager: &SnapshotManager,
     store: &Store,
     source: Source,
-    listings: &[Listing],
     staged: &StagedSnapshot,
     previous: Option<&Previous>,
     now: i64,
 ) -> Result<Assembled> {
     let config = manager.config();
     let observer = &config.observer;
-    let previous_of = |prefix: &str| match previous {
-        Some(previous) => previous.log(prefix),
-        None => Ok(None),
-    };
-    let previous_logs = source.logs.par_iter().map(|log| previous_of(&log.prefix)).collect::<Result<Vec<_>>>()?;
+    let (previous_logs, listings) = rayon::join(
+        || source.logs.par_iter().map(|log| previous_log(previous, &log.prefix)).collect::<Result<Vec<_>>>(),
+        || source.logs.par_iter().map(|log| list_log(&log.dir)).collect::<Result<Vec<_>>>(),
+    );
+    let (previous_logs, listings) = (previous_logs?, listings?);
     let has_root = source.logs.iter().all(|l| !l.prefix.is_empty());
-    let previous_root = if has_root { previous_of("")? } else { None };
+    let previous_root = if has_root { previous_log(previous, "")? } else { None };
     let sharer = Sharer::new(config.method, observer);
     let volume = store.dir().volume()?;
     let budget = Budget::new(config.max_copy, config.method, source.path(), store.dir().path());
@@ -218,13 +210,11 @@ fn assemble(
     let files = listings.iter().map(|l| l.segments.len() as u64 * 3).sum();
     observer.phase("share", files, 0);
     let mut root = Capture::new(&source.dir, staged.dir().clone(), "", previous_root.as_ref());
-    let root_files = source.root_files.iter().map(|name| Wanted::side(name.clone())).collect();
-    root.inherit(root_files, &context)?;
     // Links in one directory do not get faster with two threads, links in different directories do.
     let logs = source
         .logs
         .par_iter()
-        .zip(listings)
+        .zip(&listings)
         .zip(&previous_logs)
         .map(|((log, listing), previous)| {
             let dir = match log.prefix.as_str() {
@@ -234,6 +224,8 @@ fn assemble(
             LogCapture::begin(log, listing, dir, previous.as_ref(), &context)
         })
         .collect::<Result<Vec<_>>>()?;
+    let root_files = source.root_files.iter().map(|name| Wanted::side(name.clone())).collect();
+    root.inherit(root_files, &context)?;
 
     let mut plan = root.plan(&context)?;
     for log in &logs {
@@ -251,6 +243,10 @@ fn assemble(
     let root = root.into_staged();
     source.still_at_rest()?;
     finish(manager, source, staged, root, captured, now)
+}
+
+fn previous_log<'a>(previous: Option<&'a Previous>, prefix: &'a str) -> Result<Option<PreviousLog<'a>>> {
+    previous.map_or(Ok(None), |previous| previous.log(prefix))
 }
 
 /// Digests, durability of the new bytes, and the manifest.

@@ -156,7 +156,7 @@ impl<'a> LogCapture<'a> {
     /// The cut of the previous snapshot, if nothing of the active segment moved since and the writer named no other.
     fn unchanged(&self, active: &Active) -> Option<&'a Cut> {
         let previous = self.previous?;
-        let cut = previous.cut.filter(|c| c.active_base == active.base)?;
+        let cut = previous.cut().filter(|c| c.active_base == active.base)?;
         if self.log.cut.as_ref().is_some_and(|named| named.active_bytes != cut.active_bytes) {
             return None;
         }

@@ -1,17 +1,20 @@
 //! What a new snapshot can inherit from an older one.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::ffi::{OsStr, OsString};
+use std::sync::OnceLock;
 
 use crate::error::Result;
 use crate::fs::{Dir, Guard, Identity, Stat};
 use crate::log::Cut;
-use crate::store::{FileManifest, Loaded};
+use crate::store::{FileManifest, Loaded, SnapshotId};
 
-/// The snapshot to inherit from, locked against deletion.
+/// The snapshot to inherit from, locked against deletion. Its manifests are read when they are first needed: which
+/// files it has can be seen without them.
 pub(super) struct Previous {
-    loaded: Arc<Loaded>,
+    id: SnapshotId,
     dir: Dir,
+    loaded: OnceLock<Option<Loaded>>,
     _guard: Guard,
 }
 
@@ -19,9 +22,11 @@ pub(super) struct Previous {
 pub(super) struct PreviousLog<'a> {
     /// The directory of the files.
     pub(super) dir: Dir,
-    pub(super) cut: Option<&'a Cut>,
+    previous: &'a Previous,
+    prefix: &'a str,
     dev: u64,
-    files: HashMap<&'a str, PreviousFile<'a>>,
+    inodes: HashMap<OsString, u64>,
+    files: OnceLock<HashMap<&'a str, PreviousFile<'a>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -32,13 +37,13 @@ pub(super) struct PreviousFile<'a> {
 }
 
 impl Previous {
-    pub(super) fn new(loaded: Loaded, dir: Dir, guard: Guard) -> Self {
-        Previous { loaded: Arc::new(loaded), dir, _guard: guard }
+    pub(super) fn new(id: SnapshotId, dir: Dir, guard: Guard) -> Self {
+        Previous { id, dir, loaded: OnceLock::new(), _guard: guard }
     }
 
     /// The files directly in `prefix` (empty for the snapshot's own directory); `None` where there is no such
-    /// directory. Files that a verification found damaged are not offered.
-    pub(super) fn log(&self, prefix: &str) -> Result<Option<PreviousLog<'_>>> {
+    /// directory.
+    pub(super) fn log<'a>(&'a self, prefix: &'a str) -> Result<Option<PreviousLog<'a>>> {
         let dir = if prefix.is_empty() {
             self.dir.clone()
         } else {
@@ -48,27 +53,46 @@ impl Previous {
                 Err(e) => return Err(e),
             }
         };
-        let inodes: HashMap<_, _> = dir.list()?.into_iter().map(|e| (e.name, e.ino)).collect();
-        let damaged: HashSet<&str> = self.loaded.state.damaged_paths().collect();
-        let mut files = HashMap::new();
-        for (manifest, digest) in self.loaded.files_in(prefix) {
-            let name = manifest.path.rsplit('/').next().unwrap_or(&manifest.path);
-            if damaged.contains(manifest.path.as_str()) {
-                continue;
-            }
-            if let Some(&ino) = inodes.get(std::ffi::OsStr::new(name)) {
-                files.insert(name, PreviousFile { manifest, digest, ino });
-            }
-        }
-        let cut = self.loaded.manifest.logs.iter().find(|l| l.dir == prefix).map(|l| &l.cut);
+        let inodes = dir.list()?.into_iter().map(|e| (e.name, e.ino)).collect();
         let dev = dir.stat_self()?.dev;
-        Ok(Some(PreviousLog { dir, cut, dev, files }))
+        Ok(Some(PreviousLog { dir, previous: self, prefix, dev, inodes, files: OnceLock::new() }))
+    }
+
+    /// `None` if it cannot be read: that is verify's business, a new snapshot then shares everything anew.
+    fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.get_or_init(|| Loaded::read(self.id, self.dir.clone()).ok()).as_ref()
     }
 }
 
 impl<'a> PreviousLog<'a> {
+    /// Whether there is a file of this name, inheritable or not.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.inodes.contains_key(OsStr::new(name))
+    }
+
+    /// Where that snapshot ends in this log.
+    pub(super) fn cut(&self) -> Option<&'a Cut> {
+        self.previous.loaded()?.manifest.logs.iter().find(|l| l.dir == self.prefix).map(|l| &l.cut)
+    }
+
+    /// The file of this name. One that a verification found damaged is not offered.
     pub(super) fn file(&self, name: &str) -> Option<PreviousFile<'a>> {
-        self.files.get(name).copied()
+        self.files.get_or_init(|| self.files_of_manifest()).get(name).copied()
+    }
+
+    fn files_of_manifest(&self) -> HashMap<&'a str, PreviousFile<'a>> {
+        let Some(loaded) = self.previous.loaded() else { return HashMap::new() };
+        let damaged: HashSet<&str> = loaded.state.damaged_paths().collect();
+        let mut files = HashMap::with_capacity(self.inodes.len());
+        for (manifest, digest) in loaded.files_in(self.prefix) {
+            let name = manifest.path.rsplit('/').next().unwrap_or(&manifest.path);
+            if let Some(&ino) = self.inodes.get(OsStr::new(name))
+                && !damaged.contains(manifest.path.as_str())
+            {
+                files.insert(name, PreviousFile { manifest, digest, ino });
+            }
+        }
+        files
     }
 
     /// The file of this name, if the source's file is still what it was when that one was shared.

@@ -28,6 +28,12 @@ impl DigestList {
         self.entries.iter().map(|(path, digest)| (path.as_str(), *digest))
     }
 
+    /// The same, without what sorts before `path`.
+    pub(super) fn iter_from<'a>(&'a self, path: &str) -> impl Iterator<Item = (&'a str, Hash)> + use<'a> {
+        let first = self.entries.partition_point(|(p, _)| p.as_str() < path);
+        self.entries.iter().skip(first).map(|(path, digest)| (path.as_str(), *digest))
+    }
+
     /// How many files.
     pub fn len(&self) -> usize {
         self.entries.len()

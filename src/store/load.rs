@@ -68,15 +68,16 @@ impl Loaded {
         Ok(Loaded { id, dir, manifest, digests, root, state })
     }
 
-    /// Every file with its digest, sorted by path.
-    pub fn files(&self) -> impl Iterator<Item = (&FileManifest, Hash)> {
-        let digests = self.digests.iter().filter(|(path, _)| *path != MANIFEST).map(|(_, digest)| digest);
-        self.manifest.files.iter().zip(digests)
-    }
-
     /// The files directly in a directory of the snapshot (empty for its own), with their digests.
     pub fn files_in(&self, dir: &str) -> impl Iterator<Item = (&FileManifest, Hash)> {
-        self.files().filter(move |(f, _)| f.path.rsplit_once('/').map_or("", |(dir, _)| dir) == dir)
+        let below = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        let first = self.manifest.files.partition_point(|f| f.path.as_str() < below.as_str());
+        let files = self.manifest.files.get(first..).unwrap_or_default();
+        let digests = self.digests.iter_from(&below).filter(|(path, _)| *path != MANIFEST);
+        let both = files.iter().zip(digests).map(|(file, (_, digest))| (file, digest));
+        both.map_while(move |(f, digest)| f.path.strip_prefix(&below).map(|name| (f, digest, name)))
+            .filter(|(_, _, name)| !name.contains('/'))
+            .map(|(f, digest, _)| (f, digest))
     }
 }
 

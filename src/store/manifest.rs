@@ -1,6 +1,5 @@
 //! `manifest.json`: what a snapshot is.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -228,10 +227,10 @@ impl FileRole {
 }
 
 #[derive(Deserialize)]
-struct Envelope<'a> {
+struct Envelope {
     version: u32,
-    #[serde(default, borrow)]
-    requires: Vec<Cow<'a, str>>,
+    #[serde(default)]
+    requires: Vec<String>,
 }
 
 impl Manifest {
@@ -249,14 +248,19 @@ impl Manifest {
     /// `Validation` where a newer cowlog is needed, `Integrity` where it makes no sense.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let senseless = |e: serde_json::Error| IntegrityError::new(super::MANIFEST, e.to_string());
-        let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(senseless)?;
+        let parsed = serde_json::from_slice::<Manifest>(bytes);
+        let envelope: Envelope = match &parsed {
+            Ok(manifest) => Envelope { version: manifest.version, requires: manifest.requires.clone() },
+            // What a newer cowlog wrote need not look like a manifest of ours.
+            Err(_) => serde_json::from_slice(bytes).map_err(senseless)?,
+        };
         if envelope.version != VERSION {
             return Err(newer(format!("version {} of the manifest", envelope.version)));
         }
-        if let Some(name) = envelope.requires.iter().find(|r| !KNOWN_REQUIREMENTS.contains(&r.as_ref())) {
+        if let Some(name) = envelope.requires.iter().find(|r| !KNOWN_REQUIREMENTS.contains(&r.as_str())) {
             return Err(newer(format!("the feature {name:?}")));
         }
-        let manifest: Manifest = serde_json::from_slice(bytes).map_err(senseless)?;
+        let manifest = parsed.map_err(senseless)?;
         manifest.check().map_err(|what| IntegrityError::new(super::MANIFEST, what))?;
         Ok(manifest)
     }
