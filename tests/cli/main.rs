@@ -1,0 +1,10 @@
+//! The binary from outside: commands, exit codes, JSON, what it prints and what it leaves behind.
+
+mod commands;
+mod contract;
+mod damage;
+mod demo;
+mod interrupt;
+mod places;
+mod stage;
+mod terminal;

@@ -1,0 +1,120 @@
+//! Paths of all sorts, stores that are elsewhere or read-only, output that nobody reads.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
+use crate::stage::{Stage, append, cowlog, records, run};
+
+#[test]
+fn paths_with_anything_in_them() {
+    for name in ["with space", "new\nline", "ünïcödé-日本-0", "-dash", "quote'\"", "\u{1b}[31mred"] {
+        let stage = Stage::named(name);
+        // Relative and behind `--`, where a leading dash is no flag.
+        run(cowlog().args(["create", "--", name]).current_dir(stage.path("."))).expect_code(0);
+        let listed = stage.run("list", &["--json"]).expect_code(0).json();
+        assert!(listed[0]["path"].as_str().unwrap().contains(name), "{listed}");
+        let page = stage.run("show", &[]).expect_code(0).stdout;
+        assert!(!page.contains('\u{1b}') && !page.contains("new\nline"), "{page}");
+        stage.run("verify", &["--level", "deep"]).expect_code(0);
+        let target = stage.path(&format!("{name} restored"));
+        stage.run("restore", &["latest", "--to", target.to_str().unwrap()]).expect_code(0);
+        assert_eq!(records(&target), records(&stage.log));
+    }
+}
+
+#[test]
+fn paths_that_are_not_unicode() {
+    let stage = Stage::named(OsStr::from_bytes(b"caf\xe9-0"));
+    let created = stage.run("create", &["--json"]).expect_code(0).json();
+    assert!(created["path"].as_str().unwrap().contains("caf\u{fffd}-0"));
+    assert_eq!(stage.run("list", &["--json"]).expect_code(0).json().as_array().unwrap().len(), 1);
+    stage.run("show", &[]).expect_code(0);
+    stage.run("show", &["7", "--json"]).expect_error(10, "validation");
+    let target = stage.path("x").with_file_name(OsStr::from_bytes(b"r\xff"));
+    let restored = run(cowlog().arg("restore").arg(&stage.log).args(["latest", "--json", "--to"]).arg(&target));
+    assert_eq!(records(&target), records(&stage.log));
+    assert!(restored.expect_code(0).json()["target"].as_str().unwrap().ends_with("r\u{fffd}"));
+}
+
+#[test]
+fn a_store_on_another_filesystem_copies_only_what_it_may() {
+    let stage = Stage::new();
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    if fs::metadata(elsewhere.path()).unwrap().dev() == fs::metadata(&stage.log).unwrap().dev() {
+        return;
+    }
+    let store = elsewhere.path().join("store");
+    let store = store.to_str().unwrap();
+    let message = stage.run("create", &["--store", store, "--max-copy", "1kB", "--json"]).expect_error(2, "validation");
+    assert!(message.contains("the limit is 1000"), "{message}");
+    assert_eq!(stage.run("list", &["--store", store, "--json"]).expect_code(0).stdout, "[]\n");
+    let created = stage.run("create", &["--store", store, "--max-copy", "1GiB", "--json"]).expect_code(0).json();
+    assert_eq!(created["bytes_shared"], 0);
+    stage.run("verify", &["--store", store, "--level", "deep"]).expect_code(0);
+}
+
+/// As somebody who may read everything and write nothing.
+#[test]
+fn a_store_that_may_only_be_read_is_listed_and_verified() {
+    const NOBODY: u32 = 65_534;
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let stage = Stage::new();
+    stage.create();
+    fs::set_permissions(stage.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = stage.path("cowlog");
+    fs::copy(cowlog().get_program(), &binary).unwrap();
+    let as_nobody = |args: &[&str]| {
+        let mut command = std::process::Command::new(&binary);
+        run(command.arg(args[0]).arg(&stage.log).args(&args[1..]).current_dir("/").uid(NOBODY).gid(NOBODY))
+    };
+    assert_eq!(as_nobody(&["list", "--json"]).expect_code(0).json().as_array().unwrap().len(), 1);
+    as_nobody(&["show"]).expect_code(0);
+    let verified = as_nobody(&["verify", "--json"]).expect_code(0);
+    assert_eq!(verified.json()["ok"], true, "a warning is no second value");
+    assert!(verified.stderr.contains("warning"), "{}", verified.stderr);
+    as_nobody(&["create", "--force", "--json"]).expect_error(1, "filesystem");
+    as_nobody(&["delete", "latest", "--json"]).expect_error(1, "filesystem");
+    assert_eq!(stage.run("list", &["--json"]).json().as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_output_quietly() {
+    let stage = Stage::new();
+    stage.create();
+    for args in [&["list"][..], &["show"], &["list", "--json"]] {
+        let mut command = cowlog();
+        command.arg(args[0]).arg(&stage.log).args(&args[1..]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let stage = Stage::new();
+    stage.create();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = cowlog().arg("list").arg(&stage.log).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"));
+}
+
+#[test]
+fn a_relative_source_is_the_same_source() {
+    let stage = Stage::new();
+    let id = stage.create();
+    append(&stage.log, 1);
+    let ran = run(cowlog().args(["list", ".", "--json"]).current_dir(&stage.log)).expect_code(0);
+    assert_eq!(ran.json()[0]["id"], id.as_str());
+    let ran = run(cowlog().args(["create", "orders-0", "--force", "-q"]).current_dir(stage.path("."))).expect_code(0);
+    assert!(stage.snapshot(ran.stdout.trim()).is_dir());
+}
