@@ -3,37 +3,16 @@
 //! Needs Java, Maven and, the first time, a Maven repository; skipped without them unless `COWLOG_NO_SKIP=1`.
 
 mod fixtures;
+mod kafka;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use cowlog::log::Codec;
 use cowlog::{BatchBuilder, Log, LogConfig, LogReader};
-use serde_json::Value;
+use kafka::{Node, free_ports, kit, kit_works};
 
 const T0: i64 = 1_735_998_123_000;
-
-/// Runs the kit's `broker` script.
-fn kit(args: &[&str]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker");
-    let output = Command::new(script).args(args).stdin(Stdio::null()).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "broker {args:?}: {}\n{out}\n{err}", output.status);
-    out.into_owned()
-}
-
-/// Whether the kit can run here.
-fn kit_works() -> bool {
-    let missing = ["bash", "java", "javac", "mvn"].into_iter().find(|tool| {
-        !Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().is_ok_and(|o| o.status.success())
-    });
-    let Some(tool) = missing else { return true };
-    assert!(std::env::var_os("COWLOG_NO_SKIP").is_none_or(|v| v != "1"), "{tool} is not here, and COWLOG_NO_SKIP=1");
-    println!("skipped, because {tool} is not here");
-    false
-}
 
 /// Several segments, written by way of everything that changes files: reopening, truncation, rolling, retention.
 fn write_log(path: &Path, codec: Codec) {
@@ -108,38 +87,6 @@ fn kafka_dumps_what_log_writes_without_an_error() {
     assert!(entries > 100, "{entries}");
 }
 
-/// Kills the broker if the test fails.
-struct Node(PathBuf);
-
-impl Node {
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Ok(pid) = fs::read_to_string(self.0.join("broker.pid")) {
-            let _ = Command::new("kill").args(["-9", pid.trim()]).status();
-        }
-    }
-}
-
-/// The first of two ports that are free now.
-fn free_ports() -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
-            return port;
-        }
-    }
-}
-
-fn sums(node: &Node) -> Vec<Value> {
-    kit(&["client", node.path(), "sum"]).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
-}
-
 #[test]
 fn a_broker_serves_what_log_writes() {
     if !kit_works() {
@@ -172,7 +119,7 @@ fn a_broker_serves_what_log_writes() {
         expected.push((format!("log-{codec}"), reader.log_end(), count, sha256));
     }
     kit(&["start", node.path()]);
-    let served = sums(&node);
+    let served = node.client(&["sum"]);
     for (topic, end, count, sha256) in &expected {
         let line = served.iter().find(|l| l["topic"] == topic.as_str()).unwrap();
         assert_eq!((&line["start"], &line["end"]), (&0.into(), &(*end).into()), "{topic}");
@@ -180,7 +127,7 @@ fn a_broker_serves_what_log_writes() {
     }
     // The broker goes on where `Log` ended, and what both wrote is read as one.
     kit(&["client", node.path(), "produce", "log-zstd", "200", "size=100", "codec=zstd"]);
-    let line = sums(&node).into_iter().find(|l| l["topic"] == "log-zstd").unwrap();
+    let line = node.client(&["sum"]).into_iter().find(|l| l["topic"] == "log-zstd").unwrap();
     kit(&["stop", node.path()]);
     let both = LogReader::open(node.0.join("data/log-zstd-0")).unwrap();
     let (count, sha256) = fixtures::sum(&both);

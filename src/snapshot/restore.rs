@@ -119,6 +119,9 @@ impl SnapshotManager {
             }
             None => (restore_plan::whole(loaded), None),
         };
+        for changed in planned.iter().filter(|p| cut_end.is_none() && matches!(p.content, Content::Bytes(_))) {
+            observer.warn(&format!("{} lets a log start beyond its end; it was changed to start there", changed.to));
+        }
         let bytes: u64 = planned.iter().map(Planned::size).sum();
         if !reflink && bytes > target.dir().volume()?.available {
             return Err(Error::io("find room for", &options.target, std::io::ErrorKind::StorageFull.into()));
