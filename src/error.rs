@@ -367,8 +367,6 @@ pub enum DamageKind {
     Size,
     /// Its bytes do not have the recorded digest.
     Digest,
-    /// A file that no manifest names.
-    Extra,
     /// The manifest itself is not to be believed.
     Manifest,
     /// A record batch is broken or out of order.
@@ -386,7 +384,6 @@ impl fmt::Display for DamageKind {
             DamageKind::Unreadable => "unreadable",
             DamageKind::Size => "size",
             DamageKind::Digest => "digest",
-            DamageKind::Extra => "extra",
             DamageKind::Manifest => "manifest",
             DamageKind::Batch => "batch",
             DamageKind::Index => "index",

@@ -109,6 +109,12 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// How many files and directories were listed.
+    pub fn files(&self) -> usize {
+        let of_segments: u32 = self.segments.iter().map(|s| s.files.count_ones()).sum();
+        of_segments as usize + self.unattached.len() + self.side_files.len()
+    }
+
     /// The segment with the highest base offset.
     pub fn active(&self) -> Option<&SegmentEntry> {
         self.segments.last()

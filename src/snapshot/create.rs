@@ -17,7 +17,7 @@ use super::source::Source;
 use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Guard, LockMode, Method, Open, Sharer, settle, try_lock_dir, write_new_file};
-use crate::log::{HeldCut, list_log};
+use crate::log::{HeldCut, Listing, list_log};
 use crate::observe::Observer;
 use crate::store::{
     DIGESTS, DigestList, DirManifest, Loaded, MANIFEST, Manifest, Record, STATE, Scope, SourceManifest, State, Store,
@@ -207,8 +207,8 @@ fn assemble(
     let budget = Budget::new(config.max_copy, config.method, source.path(), store.dir().path());
     let context = Context { profile: source.profile, sharer: &sharer, budget: &budget, observer, now };
 
-    let files = listings.iter().map(|l| l.segments.len() as u64 * 3).sum();
-    observer.phase("share", files, 0);
+    let in_logs: usize = listings.iter().map(Listing::files).sum();
+    observer.phase("share", (in_logs + source.root_files.len()) as u64, 0);
     let mut root = Capture::new(&source.dir, staged.dir().clone(), "", previous_root.as_ref());
     // Links in one directory do not get faster with two threads, links in different directories do.
     let logs = source

@@ -160,7 +160,7 @@ pub struct Created {
     pub snapshot: SnapshotInfo,
     /// How long it took, in milliseconds.
     pub elapsed_ms: f64,
-    /// Bytes of unchanged files that were read. Always 0 unless something had to be looked at again.
+    /// Bytes that had to be read to be hashed, besides those that were copied: of unchanged files there are none.
     pub bytes_hashed: u64,
     /// Files and directories of the source that were left out on purpose.
     #[serde(skip_serializing_if = "Vec::is_empty")]

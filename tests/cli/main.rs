@@ -4,6 +4,7 @@ mod commands;
 mod contract;
 mod damage;
 mod demo;
+mod documented;
 mod interrupt;
 mod places;
 mod stage;

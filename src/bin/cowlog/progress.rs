@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cowlog::observe::{Event, Observer};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::output::Output;
 use crate::style::printable;
@@ -14,13 +14,19 @@ use crate::units;
 
 const BY_BYTES: &str = "{msg:>8} {wide_bar:.cyan/dim} {binary_bytes:>10} of {binary_total_bytes}  {binary_bytes_per_sec:>12}  {eta:>4} left";
 const BY_FILES: &str =
-    "{msg:>8} {wide_bar:.cyan/dim} {human_pos:>10} of {human_len} files  {per_sec:>12}  {eta:>4} left";
+    "{msg:>8} {wide_bar:.cyan/dim} {human_pos:>10} of {human_len} files  {files_per_sec:>12}  {eta:>4} left";
 const UNKNOWN: &str = "{msg:>8} {spinner} {elapsed}";
+
+/// What is over sooner shows no bar.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Shows progress on a terminal, collects the times of the phases, passes warnings on.
 #[derive(Debug, Clone)]
 pub struct Progress {
     bar: ProgressBar,
+    started: Instant,
+    /// Set once the bar is on the screen, or where it is never to be.
+    settled: Arc<AtomicBool>,
     by_bytes: Arc<AtomicBool>,
     phases: Arc<Mutex<Vec<(&'static str, Instant)>>>,
     output: Output,
@@ -30,9 +36,10 @@ impl Progress {
     /// Hidden unless standard error is a terminal and somebody wants to look at it.
     pub fn new(output: Output) -> Self {
         let show = stderr().is_terminal() && !output.quiet;
-        let target = if show { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
         Progress {
-            bar: ProgressBar::with_draw_target(None, target),
+            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+            started: Instant::now(),
+            settled: Arc::new(AtomicBool::new(!show)),
             by_bytes: Arc::default(),
             phases: Arc::default(),
             output,
@@ -63,7 +70,15 @@ impl Progress {
         }
     }
 
+    fn show_when_due(&self) {
+        if self.started.elapsed() > PATIENCE && !self.settled.swap(true, Ordering::Relaxed) {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            self.bar.enable_steady_tick(Duration::from_millis(100));
+        }
+    }
+
     fn on(&self, event: Event<'_>) {
+        self.show_when_due();
         match event {
             Event::Phase { name, files, bytes } => {
                 self.phases.lock().unwrap_or_else(PoisonError::into_inner).push((name, Instant::now()));
@@ -73,7 +88,7 @@ impl Progress {
                     (0, 0) => (UNKNOWN, None),
                 };
                 if let Ok(style) = ProgressStyle::with_template(template) {
-                    self.bar.set_style(style.progress_chars("━━╌"));
+                    self.bar.set_style(style.progress_chars("━━╌").with_key("files_per_sec", files_per_sec));
                 }
                 self.by_bytes.store(bytes > 0, Ordering::Relaxed);
                 self.bar.reset();
@@ -82,7 +97,6 @@ impl Progress {
                     None => self.bar.unset_length(),
                 }
                 self.bar.set_message(name);
-                self.bar.enable_steady_tick(Duration::from_millis(100));
             }
             Event::Advance { files, bytes } => {
                 self.bar.inc(if self.by_bytes.load(Ordering::Relaxed) { bytes } else { files });
@@ -93,4 +107,9 @@ impl Progress {
             _ => {}
         }
     }
+}
+
+fn files_per_sec(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // The bar goes on without the figure.
+    let _ = write!(out, "{:.0}/s", state.per_sec());
 }

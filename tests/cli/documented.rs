@@ -1,0 +1,110 @@
+//! `docs/json.md` names the fields that there are, and no others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::stage::{Stage, append, cowlog, run};
+
+/// Of each table behind a `<!-- fields: NAME -->`: field, and whether it is optional.
+fn tables() -> BTreeMap<String, BTreeMap<String, bool>> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md")).unwrap();
+    let mut tables = BTreeMap::new();
+    for part in text.split("<!-- fields: ").skip(1) {
+        let (name, rest) = part.split_once(" -->").unwrap();
+        let rows = rest.lines().skip(3).take_while(|line| line.starts_with('|'));
+        let mut fields = BTreeMap::new();
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            for field in cells[1].split(", ") {
+                fields.insert(field.trim_matches('`').to_owned(), cells[2].contains("optional"));
+            }
+        }
+        assert!(fields.len() >= 3, "{name}: {fields:?}");
+        tables.insert(name.to_owned(), fields);
+    }
+    tables
+}
+
+struct Seen {
+    tables: BTreeMap<String, BTreeMap<String, bool>>,
+    seen: BTreeSet<(String, String)>,
+}
+
+impl Seen {
+    /// `value` is what these tables together describe.
+    #[track_caller]
+    fn is(&mut self, names: &[&str], value: &Value) {
+        let object = value.as_object().unwrap_or_else(|| panic!("{names:?}: {value}"));
+        let mut known = BTreeSet::new();
+        for name in names {
+            for (field, optional) in &self.tables[*name] {
+                assert!(*optional || object.contains_key(field), "{name}: {field} is missing from {value}");
+                if object.contains_key(field) {
+                    self.seen.insert(((*name).to_owned(), field.clone()));
+                }
+                known.insert(field.as_str());
+            }
+        }
+        for field in object.keys() {
+            assert!(known.contains(field.as_str()), "{names:?} do not document {field} of {value}");
+        }
+    }
+}
+
+#[test]
+fn every_field_is_documented_and_every_documented_field_is_there() {
+    let mut docs = Seen { tables: tables(), seen: BTreeSet::new() };
+    let stage = Stage::new();
+    let json = |verb: &str, args: &[&str]| stage.run(verb, &[args, &["--json"]].concat()).json();
+
+    let created = json("create", &["--tag", "a"]);
+    docs.is(&["snapshot", "created"], &created);
+    let id = created["id"].as_str().unwrap().to_owned();
+    let shown = json("show", &[&id]);
+    docs.is(&["snapshot", "shown"], &shown);
+    shown["files"].as_array().unwrap().iter().for_each(|file| docs.is(&["file"], file));
+    let snapshot = stage.snapshot(&id);
+    std::fs::write(snapshot.join("stranger"), "").unwrap();
+    docs.is(&["verify"], &json("verify", &[&id]));
+    docs.is(&["restore"], &json("restore", &[&id, "--to", stage.path("r").to_str().unwrap()]));
+    let listed = json("list", &[]);
+    docs.is(&["snapshot"], &listed[0]);
+    docs.is(&["verified"], &listed[0]["verified"]);
+    docs.is(&["repair"], &json("repair", &[]));
+
+    // Damage, in a file and in a manifest.
+    let log = snapshot.join(format!("{:020}.log", 0));
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, [b"x", &bytes[1..]].concat()).unwrap();
+    let report = json("verify", &[&id]);
+    docs.is(&["damage"], &report["damage"][0]);
+    docs.is(&["error"], &json("restore", &[&id, "--to", stage.path("r2").to_str().unwrap()])["error"]);
+    docs.is(&["error"], &json("show", &["nonsense!"])["error"]);
+    append(&stage.log, 1);
+    let second = stage.create();
+    std::fs::write(stage.snapshot(&second).join("manifest.json"), "{}").unwrap();
+    docs.is(&["snapshot"], &json("list", &[])[1]);
+    docs.is(&["deleted"], &json("delete", &[&second])[0]);
+
+    // Logs with topics.
+    let temp = tempfile::tempdir().unwrap();
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/codecs-live.tar.zst");
+    let packed = std::fs::File::open(packed).unwrap();
+    tar::Archive::new(zstd::Decoder::new(packed).unwrap()).unpack(temp.path()).unwrap();
+    let data = temp.path().join("codecs-live");
+    std::fs::write(data.join("cleaner-offset-checkpoint.tmp"), "").unwrap();
+    let created = run(cowlog().arg("create").arg(&data).arg("--json")).expect_code(0).json();
+    docs.is(&["snapshot", "created"], &created);
+    created["logs"].as_array().unwrap().iter().for_each(|log| docs.is(&["log"], log));
+    let target = temp.path().join("r");
+    let restored = run(cowlog().arg("restore").arg(&data).args(["latest", "--json", "--to"]).arg(target));
+    docs.is(&["restore"], &restored.expect_code(0).json());
+
+    // Which this user may always set.
+    let unseen = ("restore".to_owned(), "not_restored".to_owned());
+    let all = docs.tables.iter().flat_map(|(name, fields)| fields.keys().map(|field| (name.clone(), field.clone())));
+    let missing: Vec<_> = all.filter(|pair| !docs.seen.contains(pair) && *pair != unseen).collect();
+    assert!(missing.is_empty(), "documented, and nowhere to be seen: {missing:?}");
+}
