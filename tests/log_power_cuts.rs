@@ -221,10 +221,12 @@ fn cut_everywhere(abilities: Abilities) {
     let mut states = 0;
     for case in CASES {
         let changes = changes_of(&stage, case);
-        for at in 0..=changes {
+        // Once more after the end: then the operation has returned `Ok`.
+        for at in 0..=changes + 1 {
             let fs = copy(&stage);
             fs.cut_power_after(at);
             let outcome = run(&fs, case);
+            assert!(at <= changes || outcome.is_ok(), "{}: {outcome:?}", case.name);
             for (i, state) in fs.crash_states(7, 12, at).into_iter().enumerate() {
                 let name = format!("{}, cut after change {at} of {changes}, state {i}", case.name);
                 let found = look(&state, &name);
@@ -266,13 +268,44 @@ fn a_new_log_survives_a_power_cut_at_any_change() {
     let before = dry.count(Op::Any);
     write(&dry).unwrap();
     let changes = dry.count(Op::Any) - before;
-    for at in 0..=changes {
+    for at in 0..=changes + 1 {
         let fs = fresh();
         fs.cut_power_after(at);
         let outcome = write(&fs);
+        assert!(at <= changes || outcome.is_ok(), "{outcome:?}");
         for (i, state) in fs.crash_states(9, 12, at).into_iter().enumerate() {
             let found = look(&state, &format!("cut after change {at} of {changes}, state {i}"));
             assert!(found.start == 0 && found.end <= 5 && (outcome.is_err() || found.end == 5));
+        }
+    }
+}
+
+/// The process dies after any change, another one opens the log and writes, and then the power fails.
+#[test]
+fn what_a_successor_was_told_is_durable_outlives_the_power() {
+    let stage = stage(Abilities::default());
+    for case in CASES {
+        for at in 0..=changes_of(&stage, case) {
+            let fs = copy(&stage);
+            fs.cut_power_after(at);
+            let _ = run(&fs, case);
+            fs.power_on();
+            let name = format!("{}, the process died after change {at}", case.name);
+            let config = LogConfig { high_watermark: HighWatermark::FollowFlush, ..config() };
+            let mut log = Log::open_on(Dir::open_on(arc(&fs), "/log").unwrap(), config).unwrap();
+            let opened = log.high_watermark();
+            assert_eq!(opened, log.log_end_offset(), "{name}");
+            let as_opened = fs.clone();
+            for (i, state) in as_opened.crash_states(7, 12, at).into_iter().enumerate() {
+                assert!(look(&state, &name).end >= opened, "{name}, state {i}: what was opened is gone");
+            }
+            append(&mut log, "new", 2).unwrap();
+            log.flush().unwrap();
+            for (i, state) in fs.crash_states(7, 12, at).into_iter().enumerate() {
+                let found = look(&state, &name);
+                let written = found.lives.iter().rev().take(2).all(|life| life == "new");
+                assert!(found.end == opened + 2 && written, "{name}, state {i}: what was flushed is gone");
+            }
         }
     }
 }

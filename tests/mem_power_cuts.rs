@@ -88,6 +88,16 @@ impl SyncAll for MemFs {
     }
 }
 
+/// The same log without a store.
+fn bare_stage() -> (MemFs, Vec<u8>) {
+    let (fs, ..) = stage(Abilities::default());
+    let root = Dir::open_on(arc(&fs), LOG).unwrap();
+    root.remove_tree(".snapshots").unwrap();
+    fs.sync_all(&root);
+    let live = content(&fs, LOG);
+    (fs, live)
+}
+
 /// Durable and undisturbed copies of a stage.
 fn copy(fs: &MemFs) -> MemFs {
     let mut states = fs.crash_states(0, 0, 0);
@@ -160,6 +170,10 @@ fn check(fs: &MemFs, case: &str, expected: &Expected, live: &[u8], outcome: &Res
     let log = log(fs).unwrap();
     assert!(log.recovery().cut_bytes == 0, "{case}: {:?}", log.recovery());
     drop(log);
+    if Dir::open_on(arc(fs), STORE).is_err() {
+        assert!(expected.is_empty(), "{case}: the store is gone");
+        return;
+    }
     manager.repair(None).unwrap();
     let store = Dir::open_on(arc(fs), STORE).unwrap();
     for entry in store.list().unwrap() {
@@ -173,26 +187,35 @@ fn cut_everywhere(abilities: Abilities, seed: u64) {
     let (stage, expected, live) = stage(abilities);
     let mut states = 0;
     for (name, operation) in OPERATIONS {
-        let dry = copy(&stage);
-        let before = dry.count(Op::Any);
-        let done = operation(&dry).unwrap();
-        let changes = dry.count(Op::Any) - before;
-        let may_go = match done {
-            Done::Deleted(ids) => ids,
-            _ => Vec::new(),
-        };
-        for at in 0..=changes {
-            let fs = copy(&stage);
-            fs.cut_power_after(at);
-            let outcome = operation(&fs);
-            for (i, state) in fs.crash_states(10, samples(), seed + at).into_iter().enumerate() {
-                let case = format!("{name}, power cut after change {at} of {changes}, state {i}");
-                check(&state, &case, &expected, &live, &outcome, &may_go);
-                states += 1;
-            }
-        }
+        states += cut_within(&stage, name, *operation, &expected, &live, seed);
     }
     println!("{states} states");
+}
+
+/// Gives how many states of the disk were looked at.
+fn cut_within(stage: &MemFs, name: &str, operation: Operation, expected: &Expected, live: &[u8], seed: u64) -> usize {
+    let mut states = 0;
+    let dry = copy(stage);
+    let before = dry.count(Op::Any);
+    let done = operation(&dry).unwrap();
+    let changes = dry.count(Op::Any) - before;
+    let may_go = match done {
+        Done::Deleted(ids) => ids,
+        _ => Vec::new(),
+    };
+    // Once more after the end: then the operation has returned `Ok`.
+    for at in 0..=changes + 1 {
+        let fs = copy(stage);
+        fs.cut_power_after(at);
+        let outcome = operation(&fs);
+        assert!(at <= changes || outcome.is_ok(), "{name}: the power was not cut");
+        for (i, state) in fs.crash_states(10, samples(), seed + at).into_iter().enumerate() {
+            let case = format!("{name}, power cut after change {at} of {changes}, state {i}");
+            check(&state, &case, expected, live, &outcome, &may_go);
+            states += 1;
+        }
+    }
+    states
 }
 
 fn samples() -> usize {
@@ -207,6 +230,13 @@ fn power_cuts_with_reflinks() {
 #[test]
 fn power_cuts_with_hard_links() {
     cut_everywhere(Abilities { reflink: false, ..Abilities::default() }, 2);
+}
+
+#[test]
+fn power_cuts_of_the_first_snapshot() {
+    let (stage, live) = bare_stage();
+    let (name, create) = OPERATIONS[0];
+    println!("{} states", cut_within(&stage, name, create, &Expected::new(), &live, 3));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Making things durable.
 
-use super::{Dir, Open, Rename, VolumeKind};
+use super::{Dir, File, Open, Rename, VolumeKind};
 use crate::error::Result;
 
 /// Replaces `name` by a file with these bytes. After `Ok` the new bytes are durable; after a crash at any
@@ -26,9 +26,14 @@ fn write_temp(dir: &Dir, temp: &str, bytes: &[u8], mode: u32) -> Result<()> {
 /// Makes a file that must not exist yet. After `Ok` its bytes are durable; its name is only after the
 /// directory has been synced.
 pub(crate) fn write_new_file(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
+    write_new_unsynced(dir, name, bytes, mode)?.sync()
+}
+
+/// As [`write_new_file`], but the caller syncs.
+pub(crate) fn write_new_unsynced(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<File> {
     let file = dir.open_file(name, Open::CreateNew(mode))?;
     file.write_all_at(bytes, 0)?;
-    file.sync()
+    Ok(file)
 }
 
 /// Makes many new links in `dirs` durable; the linked bytes are durable already.

@@ -159,7 +159,6 @@ fn finish_retention(dir: &Dir, listing: &mut Listing, checkpoint: &Checkpoint, c
             dir.unlink(file.name(segment.base()))?;
         }
     }
-    dir.sync()?;
     listing.segments.drain(..gone.len());
     Ok(gone.iter().map(|s| s.base()).collect())
 }

@@ -13,7 +13,8 @@ impl Log {
     /// `retention_bytes`; gives their base offsets. Never the active segment, and none that reaches beyond the high
     /// watermark (`UnifiedLog.deleteOldSegments`).
     ///
-    /// The new log start offset is durable before the first file goes. After a crash, opening the log removes what is left.
+    /// The new log start offset is durable before the first file goes, and it alone decides what the log holds: files that
+    /// a power cut brings back are removed when the log is opened.
     ///
     /// # Errors
     ///
@@ -34,7 +35,7 @@ impl Log {
                     log.dir.unlink(file.name(*base))?;
                 }
             }
-            log.dir.sync()
+            Ok(())
         })?;
         Ok(self.bases.drain(..removable).collect())
     }

@@ -5,7 +5,7 @@ use crate::fs::{Dir, File, Open, copy_range};
 use crate::log::{BatchHeader, BatchScanner, Cut, IndexBytes, IndexChecker};
 use crate::observe::Observer;
 
-/// A copied active segment, durable but for its name.
+/// A copied active segment, not durable yet.
 pub(super) struct ActiveCopy {
     pub(super) digest: blake3::Hash,
     /// Where the copy ends: the byte behind the last batch whose CRC holds.
@@ -62,7 +62,6 @@ pub(super) fn copy_active(
     if bytes < copied {
         output.set_len(bytes)?;
     }
-    output.sync()?;
     let verdict = checker.finish();
     Ok(ActiveCopy {
         digest: digest.hasher.finalize(),

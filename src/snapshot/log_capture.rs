@@ -9,7 +9,7 @@ use super::outcome::LeftOut;
 use super::previous::PreviousLog;
 use super::source::SourceLog;
 use crate::error::{Result, ValidationError};
-use crate::fs::{Attributes, Dir, Entry, FileKind, Identity, Method, Stat, write_new_file};
+use crate::fs::{Attributes, Dir, Entry, FileKind, Identity, Method, Stat, write_new_unsynced};
 use crate::kafka::{Profile, datadir};
 use crate::log::{self, Checkpoint, Cut, CutQuality, IndexBytes, Listing, SealedSegment, SegmentEntry, SegmentFile};
 use crate::store::{FileManifest, FileRole, LogManifest};
@@ -305,7 +305,7 @@ impl<'a> LogCapture<'a> {
             }
             return Ok(());
         }
-        write_new_file(&self.capture.staging, name, bytes, manifest.mode & 0o777)?;
+        write_new_unsynced(&self.capture.staging, name, bytes, manifest.mode & 0o777)?;
         self.capture.staged.push(Staged { manifest, digest: Some(digest), fresh: true });
         Ok(())
     }

@@ -196,7 +196,15 @@ impl From<SnapshotId> for IdQuery {
 /// Shortened, so that an absurd id does not flood the message about it.
 fn invalid(given: &str, why: &'static str) -> Error {
     const SHOWN: usize = 60;
-    let mut shown: String = given.chars().take(SHOWN).collect();
+    // What is shown is escaped: one character may take ten.
+    let mut width = 0;
+    let mut shown: String = given
+        .chars()
+        .take_while(|c| {
+            width += c.escape_debug().count();
+            width <= SHOWN
+        })
+        .collect();
     if shown.len() < given.len() {
         shown.push('…');
     }
@@ -247,7 +255,9 @@ mod tests {
     #[test]
     fn bad_queries_are_refused_and_not_echoed_at_length() {
         let long = "9".repeat(1 << 20);
-        for bad in ["", "../x", "snapshot-", "snapshot-x", "Latest", " 1", "1 ", "-1", "１", "a\nb", &long] {
+        for bad in
+            ["", "../x", "snapshot-", "snapshot-x", "Latest", " 1", "1 ", "-1", "１", "a\nb", &long, &"\x1f".repeat(99)]
+        {
             let e = bad.parse::<IdQuery>().unwrap_err();
             assert!(matches!(e, Error::Validation(ValidationError::InvalidId { .. })), "{bad:.20}");
             assert!(e.to_string().len() < 400);

@@ -61,6 +61,8 @@ pub enum Op {
     Sync,
     /// Setting attributes.
     SetAttributes,
+    /// Trying to get a lock.
+    Lock,
 }
 
 /// What the filesystem can do.
@@ -126,7 +128,10 @@ struct State {
     counts: BTreeMap<Op, u64>,
     faults: Vec<(Op, u64, i32)>,
     cut_after: Option<u64>,
+    before_locks: Vec<(u64, Meanwhile)>,
 }
+
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 /// 2023-11-14
 const EPOCH_NS: i64 = 1_700_000_000_000_000_000;
@@ -159,6 +164,7 @@ impl MemFs {
             counts: BTreeMap::new(),
             faults: Vec::new(),
             cut_after: None,
+            before_locks: Vec::new(),
         };
         MemFs { state: Arc::new(Mutex::new(state)) }
     }
@@ -198,6 +204,29 @@ impl MemFs {
         state.cut_after = Some(so_far + changes);
     }
 
+    /// Gives the power back. What was pending still is, as if only the process had died.
+    pub fn power_on(&self) {
+        self.lock().cut_after = None;
+    }
+
+    /// Does something right before the `nth` lock from now on (1 is the next) is tried, as another process may.
+    pub fn before_lock(&self, nth: u64, meanwhile: impl FnOnce() + Send + 'static) {
+        let mut state = self.lock();
+        let so_far = state.counts.get(&Op::Lock).copied().unwrap_or(0);
+        state.before_locks.push((so_far + nth, Box::new(meanwhile)));
+    }
+
+    fn interfere(&self) {
+        let mut state = self.lock();
+        let next = state.counts.get(&Op::Lock).copied().unwrap_or(0) + 1;
+        let due = state.before_locks.iter().position(|(nth, _)| *nth == next);
+        let due = due.map(|at| state.before_locks.swap_remove(at));
+        drop(state);
+        if let Some((_, meanwhile)) = due {
+            meanwhile();
+        }
+    }
+
     /// Makes a file look locked by another process with a POSIX record lock.
     pub fn set_record_lock(&self, path: impl AsRef<Path>, pid: Option<u32>) -> io::Result<()> {
         let mut state = self.lock();
@@ -230,11 +259,12 @@ impl fmt::Debug for MemFs {
 impl State {
     /// Counts an operation; `Err` where it is to fail or the power is off.
     fn begin(&mut self, op: Op, changes: bool) -> io::Result<()> {
-        if changes {
-            self.count(Op::Any)?;
-            self.now += TICK_NS;
-        } else if self.is_cut() {
+        if self.is_cut() {
             return Err(errno(libc::EIO));
+        }
+        if changes {
+            self.now += TICK_NS;
+            self.count(Op::Any)?;
         }
         self.count(op)
     }
@@ -244,9 +274,6 @@ impl State {
     }
 
     fn count(&mut self, op: Op) -> io::Result<()> {
-        if self.is_cut() {
-            return Err(errno(libc::EIO));
-        }
         let count = self.counts.entry(op).or_default();
         *count += 1;
         let count = *count;

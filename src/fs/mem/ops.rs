@@ -375,8 +375,9 @@ impl Fs for MemFs {
     }
 
     fn try_lock(&self, node: &Handle, mode: LockMode) -> io::Result<bool> {
+        self.interfere();
         let mut state = self.lock();
-        state.begin(Op::Open, false)?;
+        state.begin(Op::Lock, false)?;
         let handle = mem(node)?;
         let holders = state.locks.entry(handle.node).or_default();
         let mut others = holders.iter().filter(|(id, _)| *id != handle.id);

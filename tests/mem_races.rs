@@ -1,0 +1,119 @@
+//! Two processes that meet at the worst moment, in memory, where that moment can be chosen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cowlog::error::{Kind, ValidationError};
+use cowlog::fs::mem::MemFs;
+use cowlog::fs::{Dir, Fs};
+use cowlog::log::{BatchBuilder, Log, LogConfig};
+use cowlog::snapshot::{Level, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::{Error, Result};
+
+fn arc(fs: &MemFs) -> Arc<dyn Fs> {
+    Arc::new(fs.clone())
+}
+
+fn manager(fs: &MemFs) -> SnapshotManager {
+    waiting(fs, Duration::ZERO)
+}
+
+fn waiting(fs: &MemFs, lock_timeout: Duration) -> SnapshotManager {
+    let config =
+        SnapshotConfig { min_interval: Duration::ZERO, lock_timeout, clock: fs.clock(), ..SnapshotConfig::default() };
+    SnapshotManager::open_on(arc(fs), "/log", config).unwrap()
+}
+
+/// A log with one snapshot.
+fn stage() -> (MemFs, String) {
+    let fs = MemFs::new();
+    let dir = Dir::open_on(arc(&fs), "/").unwrap().make_dir("log", 0o755).unwrap();
+    let mut log = Log::open_on(dir, LogConfig { segment_bytes: 400, ..LogConfig::default() }).unwrap();
+    for offset in 0..20 {
+        log.append(BatchBuilder::new().record(offset, None, Some(b"a record")).build().unwrap()).unwrap();
+    }
+    log.close().unwrap();
+    let id = manager(&fs).create().run().unwrap().snapshot.id;
+    (fs, id)
+}
+
+fn store(fs: &MemFs) -> Dir {
+    Dir::open_on(arc(fs), "/log/.snapshots").unwrap()
+}
+
+/// How often an operation takes a lock.
+fn locks(operation: impl Fn(&MemFs, &str)) -> u64 {
+    let (fs, id) = stage();
+    let before = fs.count(cowlog::fs::mem::Op::Lock);
+    operation(&fs, &id);
+    fs.count(cowlog::fs::mem::Op::Lock) - before
+}
+
+#[test]
+fn a_snapshot_is_never_published_over_what_has_its_name() {
+    let all = locks(|fs, _| drop(manager(fs).create().run().unwrap()));
+    let mut met = 0;
+    for nth in 1..=all {
+        let (fs, first) = stage();
+        let elsewhere = fs.clone();
+        fs.before_lock(nth, move || {
+            let store = store(&elsewhere);
+            for entry in store.list().unwrap() {
+                if let Some(id) = entry.name.to_str().unwrap().strip_prefix(".staging-") {
+                    store.make_dir(format!("snapshot-{id}"), 0o755).unwrap();
+                }
+            }
+        });
+        let outcome = manager(&fs).create().run();
+        let strangers: Vec<_> = store(&fs)
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|e| e.name.into_string().unwrap())
+            .filter(|name| name.starts_with("snapshot-") && *name != first)
+            .collect();
+        match outcome {
+            // The race came before the staging or after the end.
+            Ok(made) => assert_eq!(strangers, [made.snapshot.id]),
+            Err(e) => {
+                met += 1;
+                assert_eq!(e.kind(), Kind::Filesystem, "{e}");
+                assert_eq!(strangers.len(), 1);
+                let left = store(&fs).open_dir(&strangers[0]).unwrap().list().unwrap();
+                assert!(left.is_empty(), "it was published over: {left:?}");
+            }
+        }
+        assert!(manager(&fs).verify(&first, Level::Deep).unwrap().ok);
+    }
+    assert!(met > 0, "the moment was never met");
+}
+
+/// What reads a snapshot either has it whole or is told that there is none.
+fn deleted_meanwhile<T>(reads: impl Fn(&MemFs, &str) -> Result<T>) {
+    let all = locks(|fs, id| drop(reads(fs, id).unwrap()));
+    let mut gone = 0;
+    for nth in 1..=all {
+        let (fs, id) = stage();
+        let (elsewhere, going) = (fs.clone(), id.clone());
+        // Where a lock is in the way of the other one, it does without.
+        fs.before_lock(nth, move || drop(manager(&elsewhere).delete(&going)));
+        match reads(&fs, &id) {
+            Ok(_) => {}
+            Err(Error::Validation(ValidationError::NoSuchSnapshot { .. })) => gone += 1,
+            Err(e) => panic!("before lock {nth} of {all}: {e:?}"),
+        }
+    }
+    assert!(gone > 0, "the moment was never met");
+}
+
+#[test]
+fn a_snapshot_deleted_while_it_is_opened_is_gone_not_damaged() {
+    let patient = |fs: &MemFs| waiting(fs, Duration::from_secs(5));
+    deleted_meanwhile(|fs, id| {
+        let report = patient(fs).verify(id, Level::Full)?;
+        assert!(report.ok, "{:?}", report.damage);
+        Ok(())
+    });
+    deleted_meanwhile(|fs, id| patient(fs).restore_id(id, RestoreOptions::to("/back")));
+    deleted_meanwhile(|fs, id| patient(fs).verified(id));
+}
