@@ -1,6 +1,6 @@
 //! Removing a snapshot.
 
-use super::manager::SnapshotManager;
+use super::manager::{SnapshotManager, or_deleted};
 use super::outcome::Deleted;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, Guard, LockMode, Rename, locked, try_lock_dir};
@@ -27,9 +27,8 @@ impl SnapshotManager {
         let trashed = deadline.retry(|| {
             let store_guard = store.lock(LockMode::Exclusive, &deadline)?;
             // While the store is held others are only tried; between two tries it is let go.
-            let Some(guard) = try_lock_dir(store.dir(), id.to_string(), LockMode::Exclusive)? else {
-                return Ok(None);
-            };
+            let tried = try_lock_dir(store.dir(), id.to_string(), LockMode::Exclusive);
+            let Some(guard) = tried.map_err(|e| or_deleted(store, id, e))? else { return Ok(None) };
             let (files, bytes) = match Loaded::read(id, store.dir().open_dir(id.to_string())?) {
                 Ok(loaded) => {
                     let sizes = loaded.manifest.files.iter().map(|f| f.size);

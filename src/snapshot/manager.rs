@@ -7,7 +7,7 @@ use super::config::SnapshotConfig;
 use super::create::Create;
 use super::outcome::SnapshotInfo;
 use super::source::Source;
-use crate::error::{Result, ValidationError};
+use crate::error::{Error, Result, ValidationError};
 use crate::fs::{Deadline, Fs, LockMode, OsFs, VolumeKind};
 use crate::kafka::{Profile, datadir};
 use crate::store::{self, IN_LOG, IdQuery, Loaded, Record, Scope, SnapshotId, SourceKind, Store};
@@ -191,9 +191,7 @@ impl SnapshotManager {
         } else {
             store.ids()?
         };
-        query.resolve(&ids)?.ok_or_else(|| {
-            ValidationError::NoSuchSnapshot { id: query.to_string(), store: store.dir().path().into() }.into()
-        })
+        query.resolve(&ids)?.ok_or_else(|| no_such(store, &query))
     }
 
     /// Best effort: whoever cannot write to the store cannot clean up in it either.
@@ -212,4 +210,13 @@ impl SnapshotManager {
     pub fn is_data_dir(&self) -> Result<bool> {
         datadir::is_data_dir(&crate::fs::Dir::open_on(self.fs.clone(), &self.source)?)
     }
+}
+
+fn no_such(store: &Store, query: &IdQuery) -> Error {
+    ValidationError::NoSuchSnapshot { id: query.to_string(), store: store.dir().path().into() }.into()
+}
+
+/// What it means that a snapshot's directory, which was there a moment ago, cannot be opened: another process deleted it.
+pub(super) fn or_deleted(store: &Store, id: SnapshotId, e: Error) -> Error {
+    if e.is_not_found() { no_such(store, &id.into()) } else { e }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::hash::hash_all;
-use super::manager::SnapshotManager;
+use super::manager::{SnapshotManager, or_deleted};
 use super::outcome::{Level, VerifyReport};
 use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
 use crate::fs::{Dir, FileKind, Guard, LockMode, lock_dir};
@@ -101,8 +101,12 @@ impl SnapshotManager {
 
     pub(super) fn open_snapshot(&self, store: &Store, id: SnapshotId) -> Result<Opened> {
         let what = "the snapshot, which is being deleted";
-        let guard = lock_dir(store.dir(), id.to_string(), LockMode::Shared, &self.deadline(), what)?;
-        let dir = store.dir().open_dir(id.to_string())?;
+        let guard = lock_dir(store.dir(), id.to_string(), LockMode::Shared, &self.deadline(), what)
+            .map_err(|e| or_deleted(store, id, e))?;
+        let dir = match guard.dir() {
+            Some(dir) => dir.clone(),
+            None => store.dir().open_dir(id.to_string())?,
+        };
         Ok(Opened { guard, loaded: Loaded::read(id, dir) })
     }
 
