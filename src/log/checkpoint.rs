@@ -61,7 +61,7 @@ impl Checkpoint {
     pub fn read(log: &Dir) -> Result<Option<Self>> {
         let Some(bytes) = log.try_read(CHECKPOINT, MAX_BYTES)? else { return Ok(None) };
         Checkpoint::parse(&bytes).map(Some).map_err(|e| match e {
-            crate::Error::Integrity(e) => IntegrityError { path: log.path_of(CHECKPOINT), ..e }.into(),
+            crate::error::Error::Integrity(e) => IntegrityError { path: log.path_of(CHECKPOINT), ..e }.into(),
             other => other,
         })
     }

@@ -61,7 +61,7 @@ impl<'a> Budget<'a> {
         if total <= self.limit.load(Ordering::Relaxed) { Ok(()) } else { Err(self.exceeded(total)) }
     }
 
-    fn exceeded(&self, bytes: u64) -> crate::Error {
+    fn exceeded(&self, bytes: u64) -> crate::error::Error {
         ValidationError::TooMuchToCopy {
             bytes,
             limit: self.limit.load(Ordering::Relaxed),

@@ -298,7 +298,7 @@ impl Manifest {
     }
 }
 
-fn newer(what: String) -> crate::Error {
+fn newer(what: String) -> crate::error::Error {
     ValidationError::Refused {
         what: format!("this snapshot needs {what}, which this cowlog does not know"),
         path: None,
