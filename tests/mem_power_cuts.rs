@@ -175,6 +175,10 @@ fn check(fs: &MemFs, case: &str, expected: &Expected, live: &[u8], outcome: &Res
         return;
     }
     manager.repair(None).unwrap();
+    for id in &ids {
+        let report = manager.verify(id, Level::Quick).unwrap();
+        assert!(report.ok && report.extra.is_empty(), "{case}: {report:?}");
+    }
     let store = Dir::open_on(arc(fs), STORE).unwrap();
     for entry in store.list().unwrap() {
         let name = entry.name.to_str().unwrap();

@@ -117,3 +117,40 @@ fn a_snapshot_deleted_while_it_is_opened_is_gone_not_damaged() {
     deleted_meanwhile(|fs, id| patient(fs).restore_id(id, RestoreOptions::to("/back")));
     deleted_meanwhile(|fs, id| patient(fs).verified(id));
 }
+
+#[test]
+fn of_two_restores_to_one_place_one_wins_and_is_whole() {
+    let all = locks(|fs, id| drop(manager(fs).restore_id(id, RestoreOptions::to("/back")).unwrap()));
+    let mut met = 0;
+    for nth in 1..=all {
+        let (fs, id) = stage();
+        let (elsewhere, same) = (fs.clone(), id.clone());
+        let other = Arc::new(std::sync::Mutex::new(None));
+        let outcome = other.clone();
+        fs.before_lock(nth, move || {
+            let restored = manager(&elsewhere).restore_id(&same, RestoreOptions::to("/back")).map(drop);
+            *outcome.lock().unwrap() = Some(restored);
+        });
+        let mine = manager(&fs).restore_id(&id, RestoreOptions::to("/back")).map(drop);
+        let theirs = other.lock().unwrap().take().expect("the moment was met");
+        match (&mine, &theirs) {
+            (Ok(()), Err(lost)) | (Err(lost), Ok(())) => {
+                met += 1;
+                let expected =
+                    matches!(lost, Error::Validation(ValidationError::TargetExists { .. }) | Error::Concurrency(_));
+                assert!(expected, "before lock {nth} of {all}: {lost:?}");
+            }
+            both => panic!("before lock {nth} of {all}: {both:?}"),
+        }
+        let names = |path: &str| {
+            let mut names: Vec<_> =
+                Dir::open_on(arc(&fs), path).unwrap().list().unwrap().into_iter().map(|e| e.name).collect();
+            names.retain(|n| !["manifest.json", "manifest.b3", "state.json"].iter().any(|m| n == m));
+            names.sort();
+            names
+        };
+        assert_eq!(names("/back"), names(&format!("/log/.snapshots/{id}")));
+        assert_eq!(names("/"), ["back", "log"], "something was left beside the target");
+    }
+    assert!(met > 0);
+}

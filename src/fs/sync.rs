@@ -6,7 +6,7 @@ use crate::error::Result;
 /// Replaces `name` by a file with these bytes. After `Ok` the new bytes are durable; after a crash at any
 /// moment the name stands for the old or the new bytes, whole.
 pub(crate) fn replace_file(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
-    let temp = format!(".{name}.tmp");
+    let temp = temporary(name);
     let result = write_temp(dir, &temp, bytes, mode).and_then(|()| dir.rename(&temp, dir, name, Rename::Replace));
     if result.is_err() {
         // The old file is still in place; only the leftover is in the way of the next attempt.
@@ -14,6 +14,11 @@ pub(crate) fn replace_file(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Re
     }
     result?;
     dir.sync()
+}
+
+/// Under which name the next bytes of `name` are written.
+pub(crate) fn temporary(name: &str) -> String {
+    format!(".{name}.tmp")
 }
 
 fn write_temp(dir: &Dir, temp: &str, bytes: &[u8], mode: u32) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::manager::SnapshotManager;
 use super::outcome::Deleted;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fs::LockMode;
 use crate::store::{Record, Scope, SnapshotId};
 
@@ -239,7 +239,8 @@ impl SnapshotManager {
             }
             match self.delete_for(&store, step.id, &step.reason) {
                 Ok(deleted) => gone.push(deleted),
-                Err(e @ Error::Filesystem(_)) if e.is_not_found() => {}
+                // Another process was faster.
+                Err(e) if e.is_not_found() => {}
                 Err(e) => return Err(e),
             }
         }

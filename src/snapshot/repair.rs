@@ -18,7 +18,8 @@ impl SnapshotManager {
         let store = self.store()?;
         let accepted: Option<SnapshotId> = accept.map(|id| self.resolve(&store, id)).transpose()?;
         let guard = store.lock(LockMode::Exclusive, &self.deadline())?;
-        let swept = store.sweep(&guard)?;
+        let mut swept = store.sweep(&guard)?;
+        swept.extend(store.sweep_states(&guard)?);
         let mut reconciled = store.reconcile()?;
         if let Some(id) = accepted {
             let loaded = store.load(id)?;

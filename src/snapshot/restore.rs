@@ -96,7 +96,7 @@ impl SnapshotManager {
     ) -> Result<Restored> {
         let observer = &self.config().observer;
         let dirs = open_dirs(loaded)?;
-        let target = Target::begin(self.fs(), &options.target, loaded.id, &self.deadline())?;
+        let target = Target::begin(self.fs(), &options.target, &self.deadline())?;
         let reflink = match options.method {
             Detach::Copy => false,
             Detach::Auto | Detach::Reflink => can_reflink(loaded, &dirs, target.dir())?,

@@ -1,13 +1,12 @@
 //! A restored directory in the making, and the moment it appears under its name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, Rename, try_lock_dir};
 use crate::kafka::datadir;
-use crate::store::SnapshotId;
 
 /// A hidden directory beside the target. Dropping it without [`publish`](Self::publish) removes it.
 pub(super) struct Target {
@@ -16,13 +15,13 @@ pub(super) struct Target {
     staging: OsString,
     name: OsString,
     dir: Dir,
-    _guard: Option<Guard>,
+    _guard: Guard,
     published: bool,
 }
 
 impl Target {
     /// Fails where the target exists; removes what a restore that died here left.
-    pub(super) fn begin(fs: &Arc<dyn Fs>, target: &Path, id: SnapshotId, deadline: &Deadline) -> Result<Self> {
+    pub(super) fn begin(fs: &Arc<dyn Fs>, target: &Path, deadline: &Deadline) -> Result<Self> {
         let path = fs.canonical(target);
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(ValidationError::TargetExists { path }.into());
@@ -40,25 +39,31 @@ impl Target {
         let place = if place.stat_self()?.dev == parent.stat_self()?.dev { place } else { parent.clone() };
         let mut staging = OsString::from(".");
         staging.push(name);
-        staging.push(format!(".restoring-{}", id.ms()));
+        staging.push(".restoring");
         let made = deadline.retry(|| {
-            match place.make_dir(&staging, 0o700) {
-                Ok(dir) => return Ok(Some(dir)),
-                Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
+            if let Some(taken) = make_locked(&place, &staging)? {
+                return Ok(Some(taken));
             }
-            if let Some(_dead) = try_lock_dir(&place, &staging, LockMode::Exclusive)? {
-                place.remove_tree(&staging)?;
-            }
-            Ok(None)
+            let Some(_dead) = lock_if_there(&place, &staging)? else { return Ok(None) };
+            place.remove_tree(&staging)?;
+            make_locked(&place, &staging)
         })?;
-        let busy = || ConcurrencyError::Busy { path: target.into(), why: "another restore writes to it".into() };
-        let dir = made.ok_or_else(busy)?;
-        let guard = try_lock_dir(&place, &staging, LockMode::Exclusive)?;
-        if guard.is_none() {
-            return Err(busy().into());
+        let Some((dir, guard)) = made else {
+            return Err(
+                ConcurrencyError::Busy { path: target.into(), why: "another restore writes to it".into() }.into()
+            );
+        };
+        let name = name.to_owned();
+        let target = Target { place, parent, staging, name, dir, _guard: guard, published: false };
+        // Another restore may have ended while this one waited for it.
+        match target.parent.try_stat(&target.name)? {
+            Some(_) => Err(target.exists()),
+            None => Ok(target),
         }
-        Ok(Target { place, parent, staging, name: name.to_owned(), dir, _guard: guard, published: false })
+    }
+
+    fn exists(&self) -> Error {
+        ValidationError::TargetExists { path: self.parent.path_of(&self.name) }.into()
     }
 
     pub(super) fn dir(&self) -> &Dir {
@@ -69,7 +74,7 @@ impl Target {
     pub(super) fn publish(mut self) -> Result<()> {
         match self.place.rename(&self.staging, &self.parent, &self.name, Rename::NoReplace) {
             Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(ValidationError::TargetExists { path: self.parent.path_of(&self.name) }.into());
+                return Err(self.exists());
             }
             other => other?,
         }
@@ -84,5 +89,21 @@ impl Drop for Target {
         if !self.published {
             let _ = self.place.remove_tree(&self.staging);
         }
+    }
+}
+
+/// `None` where it exists, or where another restore took it for one of the dead before it was locked.
+fn make_locked(place: &Dir, name: &OsStr) -> Result<Option<(Dir, Guard)>> {
+    match place.make_dir(name, 0o700) {
+        Ok(dir) => Ok(lock_if_there(place, name)?.map(|guard| (dir, guard))),
+        Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn lock_if_there(place: &Dir, name: &OsStr) -> Result<Option<Guard>> {
+    match try_lock_dir(place, name, LockMode::Exclusive) {
+        Err(e) if e.is_not_found() => Ok(None),
+        other => other,
     }
 }

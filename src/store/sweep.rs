@@ -1,9 +1,9 @@
 //! Removing what dead processes left.
 
-use super::Store;
 use super::id::StoreName;
+use super::{STATE, Store};
 use crate::error::Result;
-use crate::fs::{Guard, LockMode, try_lock_dir};
+use crate::fs::{Guard, LockMode, temporary, try_lock_dir};
 
 impl Store {
     /// Removes staging and trash directories that nobody holds, and returns their names. A creator locks its staging
@@ -18,6 +18,20 @@ impl Store {
             let Ok(Some(_held)) = try_lock_dir(self.dir(), &name, LockMode::Exclusive) else { continue };
             if self.dir().remove_tree(&name).is_ok() {
                 swept.push(name);
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Removes states that were never finished, and returns their paths within the store. States are written by
+    /// whoever holds the store's lock, which the caller holds now.
+    pub(crate) fn sweep_states(&self, _exclusive: &Guard) -> Result<Vec<String>> {
+        let temp = temporary(STATE);
+        let mut swept = Vec::new();
+        for id in self.ids()? {
+            let Ok(dir) = self.dir().open_dir(id.to_string()) else { continue };
+            if dir.try_stat(&temp).is_ok_and(|found| found.is_some()) && dir.unlink(&temp).is_ok() {
+                swept.push(format!("{id}/{temp}"));
             }
         }
         Ok(swept)
