@@ -42,8 +42,33 @@ fn mem(handle: &Handle) -> io::Result<&MemHandle> {
 }
 
 impl State {
+    fn find(&self, dir: NodeId, name: &OsStr) -> io::Result<Option<NodeId>> {
+        const LONGEST_NAME: usize = 255;
+        let names = self.dir(dir)?;
+        if name.len() > LONGEST_NAME { Err(errno(libc::ENAMETOOLONG)) } else { Ok(names.get(name).copied()) }
+    }
+
     fn look_up(&self, dir: NodeId, name: &OsStr) -> io::Result<NodeId> {
-        self.dir(dir)?.get(name).copied().ok_or_else(|| errno(libc::ENOENT))
+        self.find(dir, name)?.ok_or_else(|| errno(libc::ENOENT))
+    }
+
+    /// What a new name would be in the way of. In a directory that was removed nothing can be made.
+    fn find_for_new(&self, dir: NodeId, name: &OsStr) -> io::Result<Option<NodeId>> {
+        let found = self.find(dir, name)?;
+        let removed = dir != self.root && self.node(dir)?.nlink == 0;
+        if removed { Err(errno(libc::ENOENT)) } else { Ok(found) }
+    }
+
+    /// Whether a directory is another one or lies somewhere in it.
+    fn is_within(&self, dir: NodeId, outer: NodeId) -> bool {
+        let mut at = Some(dir);
+        while let Some(id) = at {
+            if id == outer {
+                return true;
+            }
+            at = self.nodes.get(&id).and_then(|n| n.parent);
+        }
+        false
     }
 
     fn room_for(&self, bytes: u64) -> io::Result<()> {
@@ -142,7 +167,7 @@ impl Fs for MemFs {
         let mut state = self.lock();
         state.begin(Op::MakeDir, true)?;
         let dir = mem(dir)?.node;
-        if state.dir(dir)?.contains_key(name) {
+        if state.find_for_new(dir, name)?.is_some() {
             return Err(errno(libc::EEXIST));
         }
         state.room_for(0)?;
@@ -180,11 +205,14 @@ impl Fs for MemFs {
     fn open(&self, dir: &Handle, name: &OsStr, how: Open) -> io::Result<Handle> {
         let mut state = self.lock();
         let dir = mem(dir)?.node;
-        let found = state.dir(dir)?.get(name).copied();
+        let found = match how {
+            Open::Read | Open::Write => state.find(dir, name)?,
+            Open::CreateNew(_) | Open::OpenOrCreate(_) => state.find_for_new(dir, name)?,
+        };
         let node = match (how, found) {
             (Open::Read | Open::Write | Open::OpenOrCreate(_), Some(node)) => {
                 state.begin(Op::Open, false)?;
-                if state.node(node)?.kind() == FileKind::Dir {
+                if how != Open::Read && state.node(node)?.kind() == FileKind::Dir {
                     return Err(errno(libc::EISDIR));
                 }
                 node
@@ -256,11 +284,11 @@ impl Fs for MemFs {
         state.begin(Op::Link, true)?;
         let (from, to) = (mem(from)?.node, mem(to)?.node);
         let node = state.look_up(from, from_name)?;
+        if state.find_for_new(to, to_name)?.is_some() {
+            return Err(errno(libc::EEXIST));
+        }
         if state.node(node)?.kind() == FileKind::Dir {
             return Err(errno(libc::EPERM));
-        }
-        if state.dir(to)?.contains_key(to_name) {
-            return Err(errno(libc::EEXIST));
         }
         if state.node(node)?.nlink >= state.abilities.max_links {
             return Err(errno(libc::EMLINK));
@@ -286,14 +314,19 @@ impl Fs for MemFs {
         state.begin(Op::Rename, true)?;
         let (from, to) = (mem(from)?.node, mem(to)?.node);
         let node = state.look_up(from, from_name)?;
-        let over = state.dir(to)?.get(to_name).copied();
-        if state.abilities.rename_needs_space {
-            state.room_for(0)?;
-        }
+        let over = state.find_for_new(to, to_name)?;
         match (how, over) {
             (Rename::NoReplace, Some(_)) => return Err(errno(libc::EEXIST)),
             (Rename::Exchange, None) => return Err(errno(libc::ENOENT)),
-            (Rename::Replace, Some(over)) if over == node => return Ok(()),
+            _ if from != to && state.is_within(to, node) => return Err(errno(libc::EINVAL)),
+            (_, Some(over)) if from != to && state.is_within(from, over) => {
+                return Err(errno(if how == Rename::Exchange { libc::EINVAL } else { libc::ENOTEMPTY }));
+            }
+            (_, Some(over)) if over == node => return Ok(()),
+            _ if state.abilities.rename_needs_space => state.room_for(0)?,
+            _ => {}
+        }
+        match (how, over) {
             (Rename::Replace, Some(over)) => state.may_replace(node, over)?,
             _ => {}
         }
