@@ -326,9 +326,8 @@ impl Fs for MemFs {
             _ if state.abilities.rename_needs_space => state.room_for(0)?,
             _ => {}
         }
-        match (how, over) {
-            (Rename::Replace, Some(over)) => state.may_replace(node, over)?,
-            _ => {}
+        if let (Rename::Replace, Some(over)) = (how, over) {
+            state.may_replace(node, over)?;
         }
         state.dir_mut(from)?.remove(from_name);
         state.dir_mut(to)?.insert(to_name.to_owned(), node);
