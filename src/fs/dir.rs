@@ -1,6 +1,7 @@
 //! An open directory with its path.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -205,6 +206,19 @@ impl Dir {
     /// The filesystem below.
     pub fn volume(&self) -> Result<Volume> {
         self.fs.volume(&self.handle).map_err(|e| Error::io("look at the filesystem of", &*self.path, e))
+    }
+
+    /// Fails with `StorageFull` where so many bytes do not fit, before any of them is written.
+    pub(crate) fn expect_room(&self, bytes: u64) -> Result<()> {
+        if bytes <= self.volume()?.available {
+            return Ok(());
+        }
+        // What has just been deleted may become free only with the next commit, as on btrfs.
+        self.sync_filesystem()?;
+        if bytes <= self.volume()?.available {
+            return Ok(());
+        }
+        Err(Error::io("find room for the copies in", &*self.path, io::ErrorKind::StorageFull.into()))
     }
 }
 

@@ -203,7 +203,6 @@ fn assemble(
     let has_root = source.logs.iter().all(|l| !l.prefix.is_empty());
     let previous_root = if has_root { previous_log(previous, "")? } else { None };
     let sharer = Sharer::new(config.method, observer);
-    let volume = store.dir().volume()?;
     let budget = Budget::new(config.max_copy, config.method, source.path(), store.dir().path());
     let context = Context { profile: source.profile, sharer: &sharer, budget: &budget, observer, now };
 
@@ -232,10 +231,7 @@ fn assemble(
         plan = plan + log.plan(&context)?;
     }
     budget.accept(&plan)?;
-    if plan.copied > volume.available {
-        let path = store.dir().path();
-        return Err(Error::io("find room for the copies in", path, std::io::ErrorKind::StorageFull.into()));
-    }
+    store.dir().expect_room(plan.copied)?;
 
     // A broker's checkpoints must not be newer than its logs: they go first.
     root.share_rest(&context)?;

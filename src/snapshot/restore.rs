@@ -123,8 +123,8 @@ impl SnapshotManager {
             observer.warn(&format!("{} lets a log start beyond its end; it was changed to start there", changed.to));
         }
         let bytes: u64 = planned.iter().map(Planned::size).sum();
-        if !reflink && bytes > target.dir().volume()?.available {
-            return Err(Error::io("find room for", &options.target, std::io::ErrorKind::StorageFull.into()));
+        if !reflink {
+            target.dir().expect_room(bytes)?;
         }
         observer.phase("restore", planned.len() as u64, bytes);
         let to_dirs = make_dirs(loaded, target.dir())?;
