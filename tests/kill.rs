@@ -61,7 +61,7 @@ impl Stage {
     /// At least three snapshots, at most six.
     fn refill(&self) {
         let manager = self.manager();
-        while self.store().exists().then(|| self.ids().len()).unwrap_or(0) < 3 {
+        while !self.store().exists() || self.ids().len() < 3 {
             manager.create().run().expect("a snapshot");
         }
         while self.ids().len() > 6 {
