@@ -1,7 +1,6 @@
 //! Getting the files of one directory into a staged snapshot, each by the cheapest method that is safe.
 
-use std::collections::HashSet;
-
+use super::ahead::Ahead;
 use super::budget::{Budget, Plan};
 use super::previous::{PreviousFile, PreviousLog};
 use crate::error::{Error, Result};
@@ -17,6 +16,7 @@ pub(super) struct Context<'a> {
     pub(super) sharer: &'a Sharer,
     pub(super) budget: &'a Budget<'a>,
     pub(super) observer: &'a Observer,
+    pub(super) ahead: &'a Ahead<'a>,
     /// When the create began, milliseconds since 1970 UTC.
     pub(super) now: i64,
 }
@@ -64,10 +64,7 @@ impl<'a> Capture<'a> {
         Capture { source, staging, prefix, previous, staged: Vec::new(), pending: Vec::new() }
     }
 
-    /// One `stat` per file, and one link for each that is unchanged.
-    ///
-    /// Linking costs most, so it does not wait to know: every wanted file that the previous snapshot has is linked
-    /// while, beside it, its manifests are read and the source is looked at. What has changed is taken back.
+    /// One `stat` per file, and one link for each that is unchanged, made in the background.
     /// A file that is gone meanwhile is an error; the source's lock or the caller's second look guards against it.
     pub(super) fn inherit(&mut self, wanted: Vec<Wanted>, context: &Context<'_>) -> Result<()> {
         let Some(previous) = self.previous else {
@@ -77,31 +74,29 @@ impl<'a> Capture<'a> {
             }
             return Ok(());
         };
-        let ahead: Vec<&str> = wanted.iter().map(|file| file.name.as_str()).filter(|n| previous.has(n)).collect();
-        let (missed, looked) = rayon::join(
-            || link_all(&previous.dir, &self.staging, &ahead, context.observer),
-            || wanted.iter().map(|file| self.look(file, previous, context)).collect::<Result<Vec<_>>>(),
-        );
-        let (missed, looked) = (missed?, looked?);
-        self.staged.reserve(looked.len());
-        for (file, (stat, unchanged)) in wanted.into_iter().zip(looked) {
-            let linked = previous.has(&file.name) && !missed.contains(file.name.as_str());
-            match unchanged {
-                Some(staged) if linked => self.staged.push(staged),
-                _ => {
-                    if linked {
-                        self.staging.unlink(&file.name)?;
-                    }
+        let (known, new): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|file| previous.has(&file.name));
+        let names = known.iter().map(|file| file.name.clone()).collect();
+        let links = context.ahead.link(&previous.dir, (&self.staging, self.prefix), names, context.observer);
+        self.staged.reserve(known.len());
+        for (at, file) in known.into_iter().enumerate() {
+            context.observer.check()?;
+            match self.look(&file, previous, context)? {
+                (_, Some(staged)) => self.staged.push(staged),
+                (stat, None) => {
+                    links.take_back(at)?;
                     self.pending.push((file, stat));
                 }
             }
+        }
+        for file in new {
+            let stat = self.source.stat(&file.name)?;
+            self.pending.push((file, stat));
         }
         Ok(())
     }
 
     /// The source's file, and what a link to the previous snapshot's amounts to if it is unchanged since.
     fn look(&self, file: &Wanted, previous: &PreviousLog<'a>, context: &Context<'_>) -> Result<(Stat, Option<Staged>)> {
-        context.observer.check()?;
         let stat = self.source.stat(&file.name)?;
         let found = previous.unchanged(&file.name, &stat).filter(|found| !found.manifest.trimmed);
         let staged = found.map(|f| inherited(&f, &stat, previous.same_inode(&f, &stat), context.now));
@@ -200,8 +195,12 @@ impl<'a> Capture<'a> {
     }
 
     pub(super) fn path(&self, name: &str) -> String {
-        if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
+        path_in(self.prefix, name)
     }
+}
+
+pub(super) fn path_in(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
 }
 
 fn inherited(found: &PreviousFile<'_>, now: &Stat, same_inode: bool, now_ms: i64) -> Staged {
@@ -218,23 +217,4 @@ fn inherited(found: &PreviousFile<'_>, now: &Stat, same_inode: bool, now_ms: i64
         ..found.manifest.clone()
     };
     Staged { manifest, digest: Some(found.digest), fresh: false }
-}
-
-/// Links every name; returns those that did not work for a reason that another method may not have.
-fn link_all(from: &Dir, to: &Dir, names: &[&str], observer: &Observer) -> Result<HashSet<String>> {
-    let mut missed = HashSet::new();
-    for batch in names.chunks(64) {
-        observer.check()?;
-        for name in batch {
-            match try_link(from, name, to) {
-                Ok(()) => {}
-                Err(e) if falls_back(&e) || e.kind() == std::io::ErrorKind::NotFound => {
-                    missed.insert((*name).to_owned());
-                }
-                Err(e) => return Err(Error::io("link", from.path_of(name), e)),
-            }
-        }
-        observer.advance(batch.len() as u64, 0);
-    }
-    Ok(missed)
 }

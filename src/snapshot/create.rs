@@ -1,28 +1,27 @@
 //! Taking a snapshot.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blake3::Hash;
 use rayon::prelude::*;
 
+use super::ahead::{Ahead, Links, missed};
 use super::budget::Budget;
 use super::capture::{Capture, Context, Staged, Wanted};
+use super::describe::{Assembled, Described};
 use super::hash::hash_all;
 use super::log_capture::{CapturedLog, LogCapture};
 use super::manager::SnapshotManager;
-use super::outcome::{Created, LeftOut, SnapshotInfo};
+use super::outcome::{Created, SnapshotInfo};
 use super::previous::{Previous, PreviousLog};
 use super::source::Source;
 use super::staging::StagedSnapshot;
-use crate::error::{ConcurrencyError, Error, Result, ValidationError};
-use crate::fs::{Deadline, Dir, Guard, LockMode, Method, Open, Sharer, settle, try_lock_dir, write_new_file};
+use crate::error::{ConcurrencyError, Error, Result};
+use crate::fs::{Deadline, Dir, Guard, LockMode, Method, Open, Sharer, settle, try_lock_dir};
 use crate::log::{HeldCut, Listing, list_log};
 use crate::observe::Observer;
-use crate::store::{
-    DIGESTS, DigestList, DirManifest, Loaded, MANIFEST, Manifest, Record, STATE, Scope, SourceManifest, State, Store,
-    VERSION, rfc3339,
-};
+use crate::store::{DirManifest, Loaded, Manifest, Record, Scope, SourceManifest, State, Store, VERSION, rfc3339};
 
 /// A snapshot about to be taken; see [`SnapshotManager::create`].
 #[derive(Debug)]
@@ -32,15 +31,6 @@ pub struct Create<'m> {
     force: bool,
     tags: BTreeSet<String>,
     cut: Option<HeldCut>,
-}
-
-/// What stands in the staging directory, complete but for the manifests.
-struct Assembled {
-    files: Vec<Staged>,
-    manifest: Manifest,
-    dirs: Vec<Dir>,
-    left_out: Vec<LeftOut>,
-    bytes_hashed: u64,
 }
 
 impl<'m> Create<'m> {
@@ -90,19 +80,23 @@ impl<'m> Create<'m> {
         let store = manager.make_store(&source)?;
         let now = config.clock.now();
         let (staged, previous) = begin(manager, &store, &source, force, now, &deadline)?;
-        let assembled = assemble(manager, &store, source, &staged, previous.as_ref(), now)?;
-        let Assembled { mut files, mut manifest, dirs, left_out, bytes_hashed } = assembled;
-        observer.phase("sync", 0, 0);
-        files.sort_unstable_by(|a, b| a.manifest.path.cmp(&b.manifest.path));
-        let links = files.len();
-        let mut digests = Vec::with_capacity(links + 1);
-        for file in files {
-            digests.push((file.manifest.path.clone(), file.digest.ok_or_else(|| unread(&file.manifest.path))?));
-            manifest.files.push(file.manifest);
-        }
+        let sharer = Sharer::new(config.method, observer);
+        let store_path = store.dir().path();
+        let budget = Budget::new(config.max_copy, config.method, manager.source(), store_path);
         let state = State { tags, ..State::default() };
-        let (digests, root) = write_manifests(staged.dir(), &manifest, digests, &state)?;
-        settle(&dirs, links)?;
+        // The scope ends when all links have been tried.
+        let (mut described, links) = rayon::in_place_scope(|scope| {
+            let start = |links: Arc<Links>| scope.spawn(move |_| links.make());
+            let ahead = Ahead::new(&start);
+            let (sharer, budget) = (&sharer, &budget);
+            let context = Context { profile: source.profile, sharer, budget, observer, ahead: &ahead, now };
+            let assembled = assemble(manager, &store, source, &staged, previous.as_ref(), &context)?;
+            let described = Described::write(assembled, &staged, &state, observer)?;
+            Ok::<_, Error>((described, ahead.into_links()))
+        })?;
+        described.share_missed(&missed(&links)?, &staged, &sharer, &budget)?;
+        let Described { manifest, digests, root, dirs, left_out, bytes_hashed } = described;
+        settle(&dirs, manifest.files.len())?;
         observer.check()?;
 
         let guard = store.lock(LockMode::Exclusive, &deadline)?;
@@ -191,10 +185,9 @@ fn assemble(
     source: Source,
     staged: &StagedSnapshot,
     previous: Option<&Previous>,
-    now: i64,
+    context: &Context<'_>,
 ) -> Result<Assembled> {
-    let config = manager.config();
-    let observer = &config.observer;
+    let observer = context.observer;
     let (previous_logs, listings) = rayon::join(
         || source.logs.par_iter().map(|log| previous_log(previous, &log.prefix)).collect::<Result<Vec<_>>>(),
         || source.logs.par_iter().map(|log| list_log(&log.dir)).collect::<Result<Vec<_>>>(),
@@ -202,9 +195,6 @@ fn assemble(
     let (previous_logs, listings) = (previous_logs?, listings?);
     let has_root = source.logs.iter().all(|l| !l.prefix.is_empty());
     let previous_root = if has_root { previous_log(previous, "")? } else { None };
-    let sharer = Sharer::new(config.method, observer);
-    let budget = Budget::new(config.max_copy, config.method, source.path(), store.dir().path());
-    let context = Context { profile: source.profile, sharer: &sharer, budget: &budget, observer, now };
 
     let in_logs: usize = listings.iter().map(Listing::files).sum();
     observer.phase("share", (in_logs + source.root_files.len()) as u64, 0);
@@ -220,25 +210,25 @@ fn assemble(
                 "" => staged.dir().clone(),
                 prefix => staged.dir().make_dir(prefix, log.dir.stat_self()?.mode & 0o777 | 0o700)?,
             };
-            LogCapture::begin(log, listing, dir, previous.as_ref(), &context)
+            LogCapture::begin(log, listing, dir, previous.as_ref(), context)
         })
         .collect::<Result<Vec<_>>>()?;
     let root_files = source.root_files.iter().map(|name| Wanted::side(name.clone())).collect();
-    root.inherit(root_files, &context)?;
+    root.inherit(root_files, context)?;
 
-    let mut plan = root.plan(&context)?;
+    let mut plan = root.plan(context)?;
     for log in &logs {
-        plan = plan + log.plan(&context)?;
+        plan = plan + log.plan(context)?;
     }
-    budget.accept(&plan)?;
+    context.budget.accept(&plan)?;
     store.dir().expect_room(plan.copied)?;
 
     // A broker's checkpoints must not be newer than its logs: they go first.
-    root.share_rest(&context)?;
-    let captured = logs.into_par_iter().map(|l| l.finish(&context)).collect::<Result<Vec<_>>>()?;
+    root.share_rest(context)?;
+    let captured = logs.into_par_iter().map(|l| l.finish(context)).collect::<Result<Vec<_>>>()?;
     let root = root.into_staged();
     source.still_at_rest()?;
-    finish(manager, source, staged, root, captured, now)
+    finish(manager, source, staged, root, captured, context.now)
 }
 
 fn previous_log<'a>(previous: Option<&'a Previous>, prefix: &'a str) -> Result<Option<PreviousLog<'a>>> {
@@ -334,27 +324,4 @@ fn make_durable(files: &[(usize, Staged)], staging: &[Dir]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// `state.json`, `manifest.json`, `manifest.b3`: durable but for their names.
-fn write_manifests(
-    dir: &Dir,
-    manifest: &Manifest,
-    mut digests: Vec<(String, Hash)>,
-    state: &State,
-) -> Result<(DigestList, Hash)> {
-    let bytes = manifest.to_bytes()?;
-    digests.push((MANIFEST.to_owned(), blake3::hash(&bytes)));
-    let digests = DigestList::new(digests);
-    let listed = digests.to_bytes();
-    write_new_file(dir, MANIFEST, &bytes, 0o666)?;
-    write_new_file(dir, DIGESTS, &listed, 0o666)?;
-    if *state != State::default() {
-        write_new_file(dir, STATE, &state.to_bytes()?, 0o666)?;
-    }
-    Ok((digests, blake3::hash(&listed)))
-}
-
-fn unread(path: &str) -> Error {
-    ValidationError::refused(format!("{path} was not read; this is a fault of cowlog")).into()
 }

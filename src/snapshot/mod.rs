@@ -1,11 +1,13 @@
 //! What is done with snapshots, one verb a file.
 
 mod active;
+mod ahead;
 mod budget;
 mod capture;
 mod config;
 mod create;
 mod delete;
+mod describe;
 mod hash;
 mod log_capture;
 mod manager;

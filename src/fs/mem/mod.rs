@@ -17,6 +17,7 @@
 mod crash;
 mod node;
 mod ops;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
