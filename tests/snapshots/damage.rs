@@ -1,0 +1,132 @@
+//! What is found, and what is refused.
+
+use super::*;
+
+#[test]
+fn restore_takes_a_verified_snapshot_and_holds_it() {
+    let (temp, log) = temp();
+    make_log(&log, 100);
+    let config = SnapshotConfig {
+        min_interval: Duration::ZERO,
+        lock_timeout: Duration::from_millis(50),
+        ..SnapshotConfig::default()
+    };
+    let snaps = SnapshotManager::open_with(&log, config).unwrap();
+    snaps.create().run().unwrap();
+    let verified = snaps.verified("latest").unwrap();
+    let busy = snaps.delete("latest").unwrap_err();
+    assert_eq!(busy.kind(), Kind::Concurrency);
+    let target = temp.path().join("restored");
+    snaps.restore(verified, RestoreOptions::to(&target).method(Detach::Copy)).unwrap();
+    assert_eq!(content(&target), content(&log));
+    snaps.delete("latest").unwrap();
+}
+
+#[test]
+fn damage_of_each_kind_is_named() {
+    let (_temp, log) = temp();
+    make_log(&log, 100);
+    let snaps = manager(&log);
+    let path = snaps.create().run().unwrap().snapshot.path;
+    let victim = path.join("00000000000000000000.log");
+    let bytes = fs::read(&victim).unwrap();
+    // A link may be shared with the live log: break it first.
+    let put = |bytes: Option<&[u8]>| {
+        fs::remove_file(&victim).ok();
+        if let Some(bytes) = bytes {
+            fs::write(&victim, bytes).unwrap();
+        }
+    };
+    let kinds = |level| {
+        let report = snaps.verify("latest", level).unwrap();
+        assert_eq!(report.ok, report.damage.is_empty());
+        report.damage.iter().map(|d| (d.path.clone(), d.kind.to_string())).collect::<Vec<_>>()
+    };
+    let named = |kind: &str| vec![("00000000000000000000.log".to_owned(), kind.to_owned())];
+    put(None);
+    assert_eq!(kinds(Level::Quick), named("missing"));
+    put(Some(&bytes[1..]));
+    assert_eq!(kinds(Level::Quick), named("size"));
+    let mut flipped = bytes.clone();
+    flipped[100] ^= 1;
+    put(Some(&flipped));
+    assert_eq!(kinds(Level::Quick), []);
+    assert_eq!(kinds(Level::Full), named("digest"));
+    assert_eq!(kinds(Level::Deep), named("digest"));
+    assert!(!snaps.get("latest").unwrap().verified.unwrap().ok);
+    // The damaged file is not handed on, and the next snapshot is right.
+    std::thread::sleep(Duration::from_millis(5));
+    let next = snaps.create().run().unwrap().snapshot;
+    assert!(snaps.verify(&next.id, Level::Deep).unwrap().ok);
+    put(Some(&bytes));
+    assert_eq!(kinds(Level::Deep), [], "right again is clean");
+    fs::write(path.join("stranger"), b"").unwrap();
+    let first = path.file_name().unwrap().to_str().unwrap();
+    let report = snaps.verify(first, Level::Full).unwrap();
+    assert!(report.ok && report.extra == ["stranger"], "told, and no damage");
+}
+
+#[test]
+fn exchanged_manifests_are_damage_until_they_are_accepted() {
+    let (_temp, log) = temp();
+    make_log(&log, 100);
+    let snaps = manager(&log);
+    let path = snaps.create().run().unwrap().snapshot.path;
+    // Somebody rewrites a file and both manifests consistently.
+    let list = fs::read_to_string(path.join("manifest.b3")).unwrap();
+    let victim = path.join("00000000000000000000.index");
+    let old = blake3::hash(&fs::read(&victim).unwrap()).to_hex().to_string();
+    fs::remove_file(&victim).unwrap();
+    let bytes = vec![0; 0];
+    fs::write(&victim, &bytes).unwrap();
+    let new = blake3::hash(&bytes).to_hex().to_string();
+    if old == new {
+        // The index was empty anyway: change the list in another way that holds in itself.
+        let manifest = fs::read_to_string(path.join("manifest.json")).unwrap().replace("\"native\"", "\"kafka\"");
+        let before = blake3::hash(&fs::read(path.join("manifest.json")).unwrap()).to_hex().to_string();
+        let list = list.replace(&before, &blake3::hash(manifest.as_bytes()).to_hex());
+        fs::write(path.join("manifest.json"), manifest).unwrap();
+        fs::write(path.join("manifest.b3"), list).unwrap();
+    } else {
+        fs::write(path.join("manifest.b3"), list.replace(&old, &new)).unwrap();
+    }
+    let report = snaps.verify("latest", Level::Quick).unwrap();
+    assert!(!report.ok && report.damage.iter().any(|d| d.path == "manifest.b3"), "{report:?}");
+    assert!(snaps.list().unwrap()[0].damaged.is_some());
+    assert!(snaps.repair(None).unwrap().damaged.len() == 1, "a plain repair does not overwrite it");
+    assert_eq!(snaps.verified("latest").unwrap_err().kind(), Kind::Integrity);
+    snaps.repair(Some("latest")).unwrap();
+    assert!(snaps.list().unwrap()[0].damaged.is_none());
+}
+
+#[test]
+fn an_unreadable_manifest_stays_listed() {
+    let (temp, log) = temp();
+    make_log(&log, 30);
+    let snaps = manager(&log);
+    let info = snaps.create().run().unwrap().snapshot;
+    for name in ["manifest.json", "manifest.b3"] {
+        let file = info.path.join(name);
+        let bytes = fs::read(&file).unwrap();
+        for bad in [None, Some(&b""[..]), Some(&bytes[..bytes.len() / 2])] {
+            match bad {
+                Some(bad) => fs::write(&file, bad).unwrap(),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            let listed = snaps.list().unwrap();
+            assert_eq!(listed.len(), 1);
+            assert!(listed[0].damaged.is_some(), "{name}");
+            assert_eq!(snaps.get("latest").unwrap_err().kind(), Kind::Integrity);
+            let report = snaps.verify(&info.id, Level::Quick).unwrap();
+            assert!(!report.ok && report.damage[0].path == name, "{report:?}");
+            let target = RestoreOptions::to(temp.path().join("t"));
+            assert_eq!(snaps.restore_id("latest", target).unwrap_err().kind(), Kind::Integrity);
+        }
+        fs::write(&file, &bytes).unwrap();
+        assert!(snaps.list().unwrap()[0].damaged.is_none());
+    }
+    // The state never blocks a restore; unreadable it counts as pinned.
+    fs::write(info.path.join("state.json"), b"{").unwrap();
+    assert!(snaps.get("latest").unwrap().pinned);
+    snaps.restore_id("latest", RestoreOptions::to(temp.path().join("t"))).unwrap();
+}

@@ -1,0 +1,24 @@
+//! What a snapshot manager promises, on a native log.
+
+mod arguments;
+mod cuts;
+mod damage;
+#[path = "../native/mod.rs"]
+mod native;
+mod operations;
+mod scale;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
+
+use cowlog::error::{ConcurrencyError, Error, Kind, ValidationError};
+use cowlog::fs::{Method, MethodChoice};
+use cowlog::log::{Log, LogConfig};
+use cowlog::observe::{Event, Observer};
+use cowlog::snapshot::{Detach, Level, RestoreOptions, SnapshotConfig, SnapshotManager};
+use native::{Hands, NOON, append, content, make_log, manager, open_log, temp};
+
+const HOUR: Duration = Duration::from_secs(3600);
