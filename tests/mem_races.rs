@@ -7,6 +7,7 @@ use cowlog::error::{Kind, ValidationError};
 use cowlog::fs::mem::MemFs;
 use cowlog::fs::{Dir, Fs};
 use cowlog::log::{BatchBuilder, Log, LogConfig};
+use cowlog::observe::{Event, Observer};
 use cowlog::snapshot::{Level, RestoreOptions, SnapshotConfig, SnapshotManager};
 use cowlog::{Error, Result};
 
@@ -153,4 +154,38 @@ fn of_two_restores_to_one_place_one_wins_and_is_whole() {
         assert_eq!(names("/"), ["back", "log"], "something was left beside the target");
     }
     assert!(met > 0);
+}
+
+/// Restores while something happens in the middle of it.
+fn restore_meanwhile(fs: &MemFs, id: &str, meanwhile: impl Fn() + Send + Sync + 'static) -> Result<()> {
+    let observer = Observer::new(move |event| {
+        if matches!(event, Event::Phase { name: "restore", .. }) {
+            meanwhile();
+        }
+    });
+    let config = SnapshotConfig { observer, lock_timeout: Duration::ZERO, ..SnapshotConfig::default() };
+    SnapshotManager::open_on(arc(fs), "/log", config)?.restore_id(id, RestoreOptions::to("/back")).map(drop)
+}
+
+#[test]
+fn a_target_that_appears_meanwhile_is_not_replaced() {
+    let (fs, id) = stage();
+    let elsewhere = fs.clone();
+    let lost = restore_meanwhile(&fs, &id, move || {
+        Dir::open_on(arc(&elsewhere), "/").unwrap().make_dir("back", 0o755).unwrap();
+    });
+    assert!(matches!(lost, Err(Error::Validation(ValidationError::TargetExists { .. }))), "{lost:?}");
+    assert!(Dir::open_on(arc(&fs), "/back").unwrap().list().unwrap().is_empty());
+}
+
+#[test]
+fn a_restore_in_progress_is_not_taken_for_a_dead_one() {
+    let (fs, id) = stage();
+    let (elsewhere, same) = (fs.clone(), id.clone());
+    restore_meanwhile(&fs, &id, move || {
+        let busy = manager(&elsewhere).restore_id(&same, RestoreOptions::to("/back")).unwrap_err();
+        assert_eq!(busy.kind(), Kind::Concurrency, "{busy}");
+    })
+    .unwrap();
+    assert!(!Dir::open_on(arc(&fs), "/back").unwrap().list().unwrap().is_empty());
 }
