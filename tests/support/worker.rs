@@ -197,7 +197,9 @@ impl Worker<'_> {
                 84..88 => self.prune(&snaps)?,
                 88..96 => self.restore(&snaps)?,
                 _ => {
-                    snaps.repair(None).map_err(text)?;
+                    if self.any(&snaps)?.is_some() {
+                        snaps.repair(None).map_err(text)?;
+                    }
                 }
             }
         }
@@ -253,6 +255,9 @@ impl Worker<'_> {
     }
 
     fn prune(&mut self, snaps: &SnapshotManager) -> Outcome {
+        if self.any(snaps)?.is_none() {
+            return Ok(());
+        }
         let policy = Policy { max_snapshots: 4, retention_time: Duration::MAX, ..Policy::default() };
         let plan = snaps.plan_prune(&policy).map_err(text)?;
         let going: Vec<String> = plan.removals().map(|step| step.id.to_string()).collect();
