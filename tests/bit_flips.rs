@@ -138,7 +138,8 @@ fn files_cut_extended_exchanged_and_from_elsewhere() {
     replace(first, &other);
     let found = damage(&snaps, "exchanged");
     assert_eq!(found.iter().map(|(path, _)| Path::new(path)).collect::<Vec<_>>(), [first, second]);
-    (replace(first, &whole), replace(second, &other));
+    replace(first, &whole);
+    replace(second, &other);
 
     // The active segment of the older snapshot: the same log, every CRC valid, another moment.
     let active = fs::read_dir(&older).expect("a directory").map(|e| e.expect("one").path());
