@@ -102,6 +102,13 @@ impl Error {
         FilesystemError { op, path: path.into(), source }.into()
     }
 
+    /// True where something stands in a file's place that is none: a symbolic link, a directory, a socket, or more bytes
+    /// than such a file can have. Reading it again will not help.
+    pub(crate) fn is_no_file(&self) -> bool {
+        use nix::libc::{EFBIG, EISDIR, ELOOP, ENODEV, ENXIO};
+        matches!(self.os_code(), Some(EFBIG | EISDIR | ELOOP | ENODEV | ENXIO))
+    }
+
     /// The operating system's own number of the error (`errno`), where there is one.
     pub fn os_code(&self) -> Option<i32> {
         match self {

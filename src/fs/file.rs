@@ -80,9 +80,7 @@ impl File {
     pub fn read_all(&self, limit: u64) -> Result<Vec<u8>> {
         let size = self.len()?;
         if size > limit {
-            return Err(
-                self.error("read", io::Error::other(format!("{size} bytes, more than the {limit} expected here")))
-            );
+            return Err(self.error("read all of", io::Error::from_raw_os_error(nix::libc::EFBIG)));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         let read = self.read_at(&mut bytes, 0)?;

@@ -1,6 +1,6 @@
 //! Finding out whether a snapshot still is what it was.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
@@ -107,7 +107,7 @@ impl SnapshotManager {
             Some(dir) => dir.clone(),
             None => store.dir().open_dir(id.to_string())?,
         };
-        Ok(Opened { guard, loaded: Loaded::read(id, dir) })
+        Ok(Opened { guard, loaded: store.load_from(id, dir) })
     }
 
     /// The catalogue remembers another root: somebody exchanged the manifests, both of them.
@@ -187,9 +187,9 @@ fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Result<VerifyR
     }
     if level == Level::Deep {
         let logs = &loaded.manifest.logs;
-        let problems = logs.par_iter().map(|l| check_log(l, &dirs, observer)).collect::<Result<Vec<_>>>()?;
-        let known: std::collections::HashSet<String> = damage.iter().map(|d| d.path.clone()).collect();
-        damage.extend(problems.into_iter().flatten().filter(|d| !known.contains(&d.path)));
+        let known: HashSet<String> = damage.iter().map(|d| d.path.clone()).collect();
+        let problems = logs.par_iter().map(|l| check_log(l, &dirs, &known, observer)).collect::<Result<Vec<_>>>()?;
+        damage.extend(problems.into_iter().flatten());
     }
     let extra = extra_files(loaded, &dirs)?;
     let files_checked = loaded.manifest.files.len() as u64 + 1;
@@ -266,8 +266,8 @@ pub(super) fn changed(file: &FileManifest) -> Damage {
     Damage { path: file.path.clone(), kind: DamageKind::Digest, detail: detail.into() }
 }
 
-/// Batches, offsets and indexes of one log.
-fn check_log(log: &LogManifest, dirs: &Dirs<'_>, observer: &Observer) -> Result<Vec<Damage>> {
+/// Batches, offsets and indexes of one log, as far as their bytes are right.
+fn check_log(log: &LogManifest, dirs: &Dirs<'_>, known: &HashSet<String>, observer: &Observer) -> Result<Vec<Damage>> {
     let Some(dir) = dirs.get(log.dir.as_str()) else { return Ok(Vec::new()) };
     let path = |name: &str| if log.dir.is_empty() { name.to_owned() } else { format!("{}/{name}", log.dir) };
     let mut damage = Vec::new();
@@ -275,9 +275,15 @@ fn check_log(log: &LogManifest, dirs: &Dirs<'_>, observer: &Observer) -> Result<
     for (base, end) in log.segments.iter().zip(ends) {
         observer.check()?;
         let name = SegmentFile::Log.name(*base);
+        if known.contains(&path(&name)) {
+            continue;
+        }
         let Some(file) = dir.try_open(&name)? else { continue };
-        let index = dir.try_read(SegmentFile::Index.name(*base), MAX_INDEX)?;
-        let times = dir.try_read(SegmentFile::TimeIndex.name(*base), MAX_INDEX)?;
+        let read = |file: SegmentFile| {
+            let name = file.name(*base);
+            if known.contains(&path(&name)) { Ok(None) } else { dir.try_read(name, MAX_INDEX) }
+        };
+        let (index, times) = (read(SegmentFile::Index)?, read(SegmentFile::TimeIndex)?);
         let check = log::check_segment(&file, index.as_deref(), times.as_deref(), *base, end)?;
         for problem in check.problems {
             let kind = if problem.file == SegmentFile::Log { DamageKind::Batch } else { DamageKind::Index };
@@ -289,12 +295,17 @@ fn check_log(log: &LogManifest, dirs: &Dirs<'_>, observer: &Observer) -> Result<
             damage.push(Damage { path: path(&name), kind: DamageKind::Batch, detail });
         }
     }
-    damage.extend(check_side_files(log, dir, path)?);
+    damage.extend(check_side_files(log, dir, known, path)?);
     Ok(damage)
 }
 
 /// Producer snapshots and transaction indexes, which not every segment has, and which may outlive theirs.
-fn check_side_files(log: &LogManifest, dir: &Dir, path: impl Fn(&str) -> String) -> Result<Vec<Damage>> {
+fn check_side_files(
+    log: &LogManifest,
+    dir: &Dir,
+    known: &HashSet<String>,
+    path: impl Fn(&str) -> String,
+) -> Result<Vec<Damage>> {
     let mut damage = Vec::new();
     for entry in dir.list()? {
         let Some((name, (base, file))) = entry.name.to_str().and_then(|n| Some((n, parse_segment_name(n)?))) else {
@@ -305,6 +316,9 @@ fn check_side_files(log: &LogManifest, dir: &Dir, path: impl Fn(&str) -> String)
             SegmentFile::TxnIndex => DamageKind::Index,
             SegmentFile::Log | SegmentFile::Index | SegmentFile::TimeIndex => continue,
         };
+        if known.contains(&path(name)) {
+            continue;
+        }
         let bytes = match dir.read(name, MAX_INDEX) {
             Ok(bytes) => bytes,
             Err(e) => {

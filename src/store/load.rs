@@ -40,6 +40,12 @@ impl Loaded {
     /// `Integrity` where a manifest is missing, changed or senseless; `Validation` where a newer cowlog is
     /// needed; `Filesystem` where this user may not read it.
     pub fn read(id: SnapshotId, dir: Dir) -> Result<Loaded> {
+        Self::read_knowing(id, dir, None)
+    }
+
+    /// As [`read`](Self::read); where the manifests contradict each other, the root that is remembered says which of
+    /// the two has changed. Without it both are named.
+    pub(super) fn read_knowing(id: SnapshotId, dir: Dir, remembered: Option<&str>) -> Result<Loaded> {
         let listed = read(&dir, DIGESTS)?;
         let root = blake3::hash(&listed);
         let digests = DigestList::parse(&listed).map_err(|e| damaged(&dir, DIGESTS, &e))?;
@@ -47,9 +53,14 @@ impl Loaded {
         let Some(stated) = digests.get(MANIFEST) else {
             return Err(damage(&dir, DIGESTS, DamageKind::Manifest, format!("it does not name {MANIFEST}")));
         };
+        let changed: &[&str] = match remembered {
+            Some(remembered) if remembered == root.to_hex().as_str() => &[MANIFEST],
+            Some(_) => &[DIGESTS],
+            None => &[MANIFEST, DIGESTS],
+        };
         if stated != blake3::hash(&bytes) {
-            let what = format!("it does not have the digest that {DIGESTS} states");
-            return Err(damage(&dir, MANIFEST, DamageKind::Manifest, what));
+            let what = format!("{MANIFEST} does not have the digest that {DIGESTS} states");
+            return Err(contradiction(&dir, changed, &what));
         }
         let manifest = match Manifest::parse(&bytes) {
             Err(e @ Error::Integrity(_)) => return Err(damaged(&dir, MANIFEST, &e)),
@@ -61,8 +72,8 @@ impl Loaded {
             listed.eq(manifest.files.iter().map(|f| f.path.as_str()))
         };
         if !fits {
-            let what = format!("it does not name the same snapshot and files as its directory and {DIGESTS}");
-            return Err(damage(&dir, MANIFEST, DamageKind::Manifest, what));
+            let what = format!("{MANIFEST} does not name the same snapshot and files as its directory and {DIGESTS}");
+            return Err(contradiction(&dir, changed, &what));
         }
         let state = read_state(&dir)?;
         Ok(Loaded { id, dir, manifest, digests, root, state })
@@ -113,11 +124,20 @@ fn damaged(dir: &Dir, name: &str, e: &Error) -> Error {
     damage(dir, name, DamageKind::Manifest, what)
 }
 
+fn contradiction(dir: &Dir, changed: &[&str], what: &str) -> Error {
+    let damage = |name: &&str| Damage { path: (*name).into(), kind: DamageKind::Manifest, detail: what.into() };
+    unbelievable(dir, changed.iter().map(damage).collect())
+}
+
 fn damage(dir: &Dir, name: &str, kind: DamageKind, detail: String) -> Error {
+    unbelievable(dir, vec![Damage { path: name.into(), kind, detail }])
+}
+
+fn unbelievable(dir: &Dir, damage: Vec<Damage>) -> Error {
     IntegrityError {
         path: dir.path().into(),
         what: "its manifest is not to be believed".into(),
-        damage: vec![Damage { path: name.into(), kind, detail }],
+        damage,
         hint: Some("restore another snapshot; `cowlog list` shows which ones there are".into()),
     }
     .into()

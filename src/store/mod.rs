@@ -143,14 +143,30 @@ impl Store {
 
     /// Reads the manifests of a snapshot. See [`Loaded::read`] for the errors.
     pub fn load(&self, id: SnapshotId) -> Result<Loaded> {
-        let loaded = Loaded::read(id, self.dir.open_dir(id.to_string())?)?;
-        Ok(loaded)
+        self.load_from(id, self.dir.open_dir(id.to_string())?)
+    }
+
+    /// As [`load`](Self::load), from the directory that is open already.
+    pub(crate) fn load_from(&self, id: SnapshotId, dir: Dir) -> Result<Loaded> {
+        match Loaded::read(id, dir.clone()) {
+            Err(e @ Error::Integrity(_)) => {
+                let catalogue = self.read_catalogue()?;
+                match catalogue.as_ref().and_then(|c| c.get(id)).filter(|r| !r.root.is_empty()) {
+                    Some(record) => Loaded::read_knowing(id, dir, Some(&record.root)),
+                    None => Err(e),
+                }
+            }
+            other => other,
+        }
     }
 
     /// The catalogue as it stands on disk; `None` where it is missing or not to be believed.
     pub fn read_catalogue(&self) -> Result<Option<Catalogue>> {
-        let bytes = self.dir.try_read(CATALOGUE, MAX_CATALOGUE)?;
-        Ok(bytes.and_then(|bytes| Catalogue::parse(&bytes).ok()))
+        match self.dir.try_read(CATALOGUE, MAX_CATALOGUE) {
+            Ok(bytes) => Ok(bytes.and_then(|bytes| Catalogue::parse(&bytes).ok())),
+            Err(e) if e.is_no_file() => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// The record of a snapshot that was just published and of which everything is known without reading it again.
@@ -200,7 +216,7 @@ impl Store {
             return Ok(old.clone());
         }
         let known_root = old.map(|r| r.root.clone()).filter(|root| !root.is_empty());
-        match Loaded::read(id, dir) {
+        match Loaded::read_knowing(id, dir, known_root.as_deref()) {
             Ok(loaded) => {
                 let root = loaded.root.to_hex();
                 match known_root {
