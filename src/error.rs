@@ -105,8 +105,8 @@ impl Error {
     /// True where something stands in a file's place that is none: a symbolic link, a directory, a socket, or more bytes
     /// than such a file can have. Reading it again will not help.
     pub(crate) fn is_no_file(&self) -> bool {
-        use nix::libc::{EFBIG, EISDIR, ELOOP, ENODEV, ENXIO};
-        matches!(self.os_code(), Some(EFBIG | EISDIR | ELOOP | ENODEV | ENXIO))
+        let codes = [nix::libc::EFBIG, nix::libc::EISDIR, nix::libc::ELOOP, nix::libc::ENODEV, nix::libc::ENXIO];
+        self.os_code().is_some_and(|code| codes.contains(&code))
     }
 
     /// The operating system's own number of the error (`errno`), where there is one.
