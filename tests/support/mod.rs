@@ -1,6 +1,7 @@
 //! What the crash tests need: real filesystems, real power cuts, other processes, a writer that can be checked.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod attacked;
 pub mod chain;
 pub mod mounts;
 pub mod power;

@@ -1,0 +1,166 @@
+//! A log, a store, and every verb of the real binary; and what must hold however a verb ended. Whatever attacks a store
+//! with processes joins the verbs here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use cowlog::log::{BatchBuilder, Log, LogConfig};
+use cowlog::snapshot::{Level, SnapshotConfig, SnapshotManager};
+
+use super::process::{contents, cowlog};
+
+pub const VERBS: [&str; 7] = ["create", "copy", "restore", "delete", "prune", "repair", "verify"];
+
+/// A log and a store that commands are run on.
+pub struct Stage {
+    pub dir: PathBuf,
+    pub log: PathBuf,
+    live: BTreeMap<String, Vec<u8>>,
+}
+
+impl Stage {
+    pub fn new(dir: &Path, segments: usize) -> Stage {
+        let log = dir.join("orders-0");
+        std::fs::create_dir(&log).expect("a directory");
+        let config = LogConfig { segment_bytes: 600, ..LogConfig::default() };
+        let mut writer = Log::open_with(&log, config).expect("a log");
+        while writer.segments().len() < segments {
+            let value = [b'x'; 400];
+            writer.append(BatchBuilder::new().record(1, None, Some(&value)).build().expect("a batch")).expect("room");
+        }
+        writer.close().expect("closed");
+        let mut stage = Stage { dir: dir.into(), log, live: BTreeMap::new() };
+        // The first snapshot leaves the file in the log through which it waits for truncations.
+        stage.refill();
+        stage.live = log_files(&stage.log);
+        stage
+    }
+
+    pub fn manager(&self) -> SnapshotManager {
+        let config = SnapshotConfig { min_interval: Duration::ZERO, ..SnapshotConfig::default() };
+        SnapshotManager::open_with(&self.log, config).expect("a manager")
+    }
+
+    fn store(&self) -> PathBuf {
+        self.log.join(".snapshots")
+    }
+
+    pub fn target(&self) -> PathBuf {
+        self.dir.join("restored")
+    }
+
+    pub fn ids(&self) -> BTreeSet<String> {
+        self.manager().list().expect("a list").into_iter().map(|s| s.id).collect()
+    }
+
+    /// At least three snapshots, at most six.
+    pub fn refill(&self) {
+        let manager = self.manager();
+        while !self.store().exists() || self.ids().len() < 3 {
+            manager.create().run().expect("a snapshot");
+        }
+        while self.ids().len() > 6 {
+            let oldest = self.ids().into_iter().next().expect("one");
+            manager.delete(&oldest).expect("deleted");
+        }
+        let _ = std::fs::remove_dir_all(self.target());
+    }
+
+    pub fn command(&self, verb: &str) -> Command {
+        self.command_under(cowlog([""; 0]), verb)
+    }
+
+    /// The command line of a verb behind a program that starts it.
+    pub fn command_under(&self, mut command: Command, verb: &str) -> Command {
+        let oldest = self.ids().into_iter().next().unwrap_or_else(|| "latest".into());
+        command.arg(if verb == "copy" { "create" } else { verb });
+        command.arg(&self.log).stdout(Stdio::null()).stderr(Stdio::null());
+        match verb {
+            "create" => command.arg("--force"),
+            "copy" => command.args(["--force", "--method", "copy"]),
+            "restore" => command.args(["latest", "--to"]).arg(self.target()),
+            "delete" => command.arg(&oldest),
+            "prune" => command.args(["--max-snapshots", "1"]),
+            "verify" => command.args(["--level", "deep", "--all"]),
+            _ => {
+                std::fs::remove_file(self.store().join("snapshots.json")).expect("there is a catalogue");
+                &mut command
+            }
+        };
+        command
+    }
+
+    /// Whether a verb ends well.
+    pub fn run(&self, verb: &str) -> bool {
+        self.command(verb).status().expect("it starts").success()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.store()).expect("a store");
+        entries.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
+    }
+
+    /// What a dead process left: in the store, beside the target.
+    pub fn leftovers(&self) -> Vec<String> {
+        let beside = std::fs::read_dir(&self.dir).expect("a directory");
+        let beside = beside.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8"));
+        let staged = beside.filter(|n| n.contains("restor") && *n != "restored");
+        let in_store = self.names().into_iter();
+        let known = |n: &String| n.starts_with("snapshot-") || [".lock", "snapshots.json"].contains(&n.as_str());
+        staged.chain(in_store.filter(|n| !known(n))).collect()
+    }
+}
+
+/// The log's own files.
+fn log_files(log: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = contents(log);
+    files.retain(|name, _| !name.starts_with(".snapshots/"));
+    files
+}
+
+/// What holds after any end of any verb.
+pub fn check(stage: &Stage, verb: &str, before: &BTreeSet<String>, ended: bool, told: &str) {
+    assert!(log_files(&stage.log) == stage.live, "{told}: the log itself changed");
+    let manager = stage.manager();
+    let after = stage.ids();
+    for id in &after {
+        let report = manager.verify(id, Level::Deep).unwrap_or_else(|e| panic!("{told}: {id}: {e}"));
+        // A state that was never finished.
+        assert!(report.ok && report.extra.iter().all(|e| e == ".state.json.tmp"), "{told}: {id}: {report:#?}");
+    }
+    let gone: Vec<_> = before.difference(&after).collect();
+    let new: Vec<_> = after.difference(before).collect();
+    match verb {
+        "create" | "copy" => {
+            assert!(gone.is_empty() && new.len() <= 1 && (!ended || new.len() == 1), "{told}: {new:?}")
+        }
+        "delete" => assert!(new.is_empty() && gone.len() <= 1 && (!ended || gone.len() == 1), "{told}: {gone:?}"),
+        // The newest one and the newest that was verified stay.
+        "prune" => assert!(
+            new.is_empty() && (!ended || after.len() <= 2) && after.last() == before.last(),
+            "{told}: {after:?} of {before:?}"
+        ),
+        _ => assert!(gone.is_empty() && new.is_empty(), "{told}: {gone:?} {new:?}"),
+    }
+    if stage.target().exists() {
+        let restored = contents(&stage.target());
+        let latest = after.last().expect("one");
+        let mut wanted = contents(&stage.store().join(latest));
+        wanted.retain(|name, _| !["manifest.json", "manifest.b3", "state.json"].contains(&name.as_str()));
+        assert!(restored == wanted, "{told}: the target is not whole");
+        std::fs::remove_dir_all(stage.target()).expect("it goes");
+    } else {
+        assert!(!(verb == "restore" && ended), "{told}: the target was acknowledged");
+    }
+    // The next ones of the real binary work, and sweep what the dead one left.
+    assert!(stage.run("create"), "{told}: the next create");
+    assert!(stage.run("restore"), "{told}: the next restore");
+    assert_eq!(stage.leftovers(), [""; 0], "{told}");
+    manager.repair(None).unwrap_or_else(|e| panic!("{told}: {e}"));
+    for id in stage.ids() {
+        let report = manager.verify(&id, Level::Quick).unwrap_or_else(|e| panic!("{told}: {id}: {e}"));
+        assert!(report.ok && report.extra.is_empty(), "{told}: {id}: {report:#?}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Every system call that changes something, of every verb of the real binary: the process is killed right before it, or
+//! it fails. Needs strace. `COWLOG_SYSCALLS` says how many places are tried per verb, all of them if 0; 40 if not set.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::attacked::{Stage, VERBS, check};
+use support::mounts::skip;
+use support::{Random, env_number};
+
+/// Calls by which a process changes what is on disk, or makes it durable.
+const CALLS: [&str; 18] = [
+    "openat",
+    "write",
+    "pwrite64",
+    "ftruncate",
+    "linkat",
+    "renameat2",
+    "renameat",
+    "unlinkat",
+    "mkdirat",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "ioctl",
+    "fchmod",
+    "fchown",
+    "utimensat",
+    "fsetxattr",
+    "flock",
+];
+/// What any of them may say: durability.
+const ERRORS: [&str; 5] = ["EIO", "ENOSPC", "EDQUOT", "EROFS", "EINTR"];
+
+const SEGMENTS: usize = 5;
+
+fn have_strace() -> bool {
+    let works = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    if works.is_ok_and(|s| s.success()) {
+        return true;
+    }
+    skip("strace is not here, or may not trace");
+    false
+}
+
+/// The binary under strace with one more option.
+fn traced(options: &[&str], output: &Path) -> Command {
+    let mut command = Command::new("strace");
+    // One thread has all the work: the calls are counted per thread.
+    command.args(["-f", "-qq", "-o"]).arg(output).args(options).env("RAYON_NUM_THREADS", "1");
+    command.arg(env!("CARGO_BIN_EXE_cowlog")).env_remove("COWLOG_STORE").stdin(Stdio::null());
+    command
+}
+
+/// How often each call is made at the most by one thread of a verb.
+fn counts(stage: &Stage, verb: &str) -> BTreeMap<String, u64> {
+    let trace = stage.dir.join("trace");
+    let calls = format!("trace={}", CALLS.join(","));
+    let status = stage.command_under(traced(&["-e", &calls], &trace), verb).status().expect("strace");
+    assert!(status.success(), "{verb}: {status}");
+    let text = std::fs::read_to_string(&trace).expect("a trace");
+    std::fs::remove_file(&trace).expect("it goes");
+    let mut by_thread: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.splitn(2, ' ');
+        let (Some(thread), Some(rest)) = (words.next(), words.next()) else { continue };
+        let name = rest.trim_start().split('(').next().unwrap_or_default();
+        if CALLS.contains(&name) {
+            *by_thread.entry((thread.into(), name.into())).or_default() += 1;
+        }
+    }
+    let mut counts = BTreeMap::new();
+    for ((_, name), count) in by_thread {
+        let most: &mut u64 = counts.entry(name).or_default();
+        *most = count.max(*most);
+    }
+    counts
+}
+
+fn attack(what: &str, how: &dyn Fn(&str, u64, &mut Random) -> String) {
+    if !have_strace() {
+        return;
+    }
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let stage = Stage::new(temp.path(), SEGMENTS);
+    let mut random = Random::new(what);
+    let limit = env_number("COWLOG_SYSCALLS", 40);
+    for verb in VERBS {
+        stage.refill();
+        let mut places: Vec<(String, u64)> = Vec::new();
+        for (call, count) in counts(&stage, verb) {
+            places.extend((1..=count).map(|nth| (call.clone(), nth)));
+        }
+        let all = places.len();
+        while limit > 0 && places.len() as u64 > limit {
+            places.swap_remove(random.below(places.len() as u64) as usize);
+        }
+        let (mut hit, mut failed) = (0, 0);
+        for (call, nth) in &places {
+            stage.refill();
+            let before = stage.ids();
+            let inject = how(call, *nth, &mut random);
+            let told = format!("{verb}, {inject}");
+            let status = stage.command_under(traced(&["-e", &inject], Path::new("/dev/null")), verb).status();
+            let status = status.expect("strace");
+            let ended = status.success();
+            // strace ends as the process that it traces does.
+            hit += u64::from(status.signal() == Some(9));
+            failed += u64::from(status.code().is_some_and(|code| code != 0));
+            assert_ne!(status.code(), Some(101), "{told}: it panicked");
+            check(&stage, verb, &before, ended, &told);
+        }
+        eprintln!("{what}, {verb}: {} of {all} places; {hit} killed, {failed} failed", places.len());
+        assert!(hit + failed > 0, "{verb}: nothing was hit");
+    }
+}
+
+#[test]
+fn killed_before_it() {
+    attack("killed", &|call, nth, _| format!("inject={call}:signal=KILL:when={nth}"));
+}
+
+#[test]
+fn each_fails_once() {
+    attack("failing", &|call, nth, random| {
+        let error = ERRORS[random.below(ERRORS.len() as u64) as usize];
+        format!("inject={call}:error={error}:when={nth}")
+    });
+}
