@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::hash::hash_all;
 use super::manager::{SnapshotManager, or_deleted};
 use super::outcome::{Level, VerifyReport};
-use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
+use crate::error::{Damage, DamageKind, Error, IntegrityError, Result, ValidationError};
 use crate::fs::{Dir, FileKind, Guard, LockMode, lock_dir};
 use crate::kafka::producer_state::check_producer_state;
 use crate::kafka::txn_index::check_txn_index;
@@ -45,6 +45,25 @@ impl SnapshotManager {
     /// `Validation`: no such snapshot, or one that needs a newer cowlog. `Concurrency`: it is being deleted.
     /// `Filesystem`: it may not be read. `Interrupted`.
     pub fn verify(&self, id: &str, level: Level) -> Result<VerifyReport> {
+        self.verify_with(id, level, None)
+    }
+
+    /// As [`verify`](Self::verify), and holds the snapshot against a [root](super::SnapshotInfo::root) that was kept elsewhere: where
+    /// somebody exchanged files, manifests and catalogue, all fitting each other, this still finds it.
+    ///
+    /// # Errors
+    ///
+    /// As `verify`, and `Validation` where `root` is not 64 hexadecimal digits.
+    pub fn verify_expecting(&self, id: &str, level: Level, root: &str) -> Result<VerifyReport> {
+        let root = blake3::Hash::from_hex(root).map_err(|e| {
+            ValidationError::refused(format!(
+                "what is expected is no root of a snapshot, which has 64 hexadecimal digits: {e}"
+            ))
+        })?;
+        self.verify_with(id, level, Some(root))
+    }
+
+    fn verify_with(&self, id: &str, level: Level, expected: Option<blake3::Hash>) -> Result<VerifyReport> {
         let store = self.store()?;
         let id = self.resolve(&store, id)?;
         let opened = self.open_snapshot(&store, id)?;
@@ -57,8 +76,13 @@ impl SnapshotManager {
         if let Some(damage) = self.root_damage(&store, &loaded)? {
             report.damage.insert(0, damage);
         }
+        if let Some(expected) = expected.filter(|expected| *expected != loaded.root) {
+            let detail = format!("its digest is {}, expected was {expected}", loaded.root);
+            report.damage.insert(0, Damage { path: DIGESTS.into(), kind: DamageKind::Manifest, detail });
+        }
         report.ok = report.damage.is_empty();
-        if level > Level::Quick {
+        // What was expected may be wrong: only what the store itself says is remembered.
+        if level > Level::Quick && (expected.is_none() || report.ok) {
             self.record(&store, &report);
         }
         Ok(report)

@@ -96,11 +96,18 @@ fn exchanged_manifests_are_damage_until_they_are_accepted() {
     fs::write(dir.join("manifest.json"), manifest).unwrap();
     fs::write(dir.join("manifest.b3"), digests).unwrap();
     stage.run("verify", &["--json"]).expect_code(4);
+    let root = stage.run("list", &["--json"]).json()[0]["root"].as_str().unwrap().to_owned();
     assert!(stage.run("list", &["--json"]).json()[0]["damaged"].is_string());
     let target = stage.path("target");
     stage.run("restore", &["latest", "--to", target.to_str().unwrap(), "--json"]).expect_error(4, "integrity");
     stage.run("repair", &[]).expect_code(4);
     stage.run("repair", &["--accept", &id, "--json"]).expect_code(0);
     stage.run("verify", &["--json"]).expect_code(0);
+    // The root that was written down when the snapshot was made is not deceived.
+    let report = stage.run("verify", &["--expect", &root, "--json"]).expect_code(4).json();
+    assert_eq!(report["damage"][0]["path"], "manifest.b3");
+    stage.run("verify", &["--expect", "nonsense", "--json"]).expect_error(2, "validation");
+    let accepted = stage.run("list", &["--json"]).json()[0]["root"].as_str().unwrap().to_owned();
+    stage.run("verify", &["--expect", &accepted]).expect_code(0);
     stage.run("restore", &["latest", "--to", target.to_str().unwrap()]).expect_code(0);
 }

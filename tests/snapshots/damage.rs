@@ -71,7 +71,8 @@ fn exchanged_manifests_are_damage_until_they_are_accepted() {
     let (_temp, log) = temp();
     make_log(&log, 100);
     let snaps = manager(&log);
-    let path = snaps.create().run().unwrap().snapshot.path;
+    let info = snaps.create().run().unwrap().snapshot;
+    let (path, root) = (info.path, info.root);
     // Somebody rewrites a file and both manifests consistently.
     let list = fs::read_to_string(path.join("manifest.b3")).unwrap();
     let victim = path.join("00000000000000000000.index");
@@ -96,7 +97,14 @@ fn exchanged_manifests_are_damage_until_they_are_accepted() {
     assert!(snaps.repair(None).unwrap().damaged.len() == 1, "a plain repair does not overwrite it");
     assert_eq!(snaps.verified("latest").unwrap_err().kind(), Kind::Integrity);
     snaps.repair(Some("latest")).unwrap();
-    assert!(snaps.list().unwrap()[0].damaged.is_none());
+    let accepted = snaps.list().unwrap().remove(0);
+    assert!(accepted.damaged.is_none() && accepted.root != root);
+    // Whoever kept the root elsewhere still sees it.
+    assert!(snaps.verify_expecting("latest", Level::Full, &accepted.root).unwrap().ok);
+    let report = snaps.verify_expecting("latest", Level::Full, &root).unwrap();
+    assert!(!report.ok && report.damage[0].path == "manifest.b3", "{report:?}");
+    assert!(snaps.list().unwrap()[0].verified.as_ref().unwrap().ok, "what was expected is no property of the store");
+    assert_eq!(snaps.verify_expecting("latest", Level::Full, "12").unwrap_err().kind(), Kind::Validation);
 }
 
 #[test]

@@ -165,6 +165,9 @@ pub struct Verify {
     /// Every snapshot of the source
     #[arg(long, conflicts_with = "id")]
     pub all: bool,
+    /// Hold it against this root, which was kept elsewhere
+    #[arg(long, value_name = "ROOT", conflicts_with = "all")]
+    pub expect: Option<String>,
     /// How thoroughly
     #[arg(short, long, value_enum, default_value = "full", env = "COWLOG_LEVEL", hide_env_values = true)]
     pub level: VerifyLevel,

@@ -25,7 +25,11 @@ pub fn run(session: Session, args: args::Verify) -> Result<u8, Failure> {
     let mut reports = Vec::with_capacity(ids.len());
     for id in ids {
         let started = Instant::now();
-        let report = match manager.verify(&id, level) {
+        let verified = match &args.expect {
+            Some(root) => manager.verify_expecting(&id, level, root),
+            None => manager.verify(&id, level),
+        };
+        let report = match verified {
             // It was deleted since it was listed.
             Err(e) if args.all && e.is_not_found() => continue,
             other => other,
