@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cowlog::error::{Kind, ValidationError};
 use cowlog::fs::mem::MemFs;
-use cowlog::fs::{Dir, Fs};
+use cowlog::fs::{Dir, Fs, Handle, LockMode, Open};
 use cowlog::log::{BatchBuilder, Log, LogConfig};
 use cowlog::observe::{Event, Observer};
 use cowlog::snapshot::{Level, RestoreOptions, SnapshotConfig, SnapshotManager};
@@ -188,4 +188,35 @@ fn a_restore_in_progress_is_not_taken_for_a_dead_one() {
     })
     .unwrap();
     assert!(!Dir::open_on(arc(&fs), "/back").unwrap().list().unwrap().is_empty());
+}
+
+/// Somebody replaces the store's lock file, and a third party locks the new one: whoever waits for the old one, or gets
+/// it, has nothing.
+#[test]
+fn a_lock_whose_name_means_another_file_is_none() {
+    type Held = Arc<std::sync::Mutex<Option<Handle>>>;
+    let all = locks(|fs, _| drop(manager(fs).create().run().unwrap()));
+    let mut refused = 0;
+    for nth in 1..=all {
+        let (fs, first) = stage();
+        let held = Held::default();
+        let (elsewhere, keep) = (fs.clone(), held.clone());
+        fs.before_lock(nth, move || {
+            let store = elsewhere.open_dir(None, "/log/.snapshots".as_ref()).unwrap();
+            elsewhere.unlink(&store, ".lock".as_ref()).unwrap();
+            let lock = elsewhere.open(&store, ".lock".as_ref(), Open::CreateNew(0o644)).unwrap();
+            assert!(elsewhere.try_lock(&lock, LockMode::Exclusive).unwrap());
+            *keep.lock().unwrap() = Some(lock);
+        });
+        let outcome = manager(&fs).create().run();
+        assert!(held.lock().unwrap().is_some(), "the moment was never met");
+        // Behind the last time that it takes the store's lock it needs it no more.
+        if let Err(e) = outcome {
+            assert_eq!(e.kind(), Kind::Concurrency, "before lock {nth} of {all}: {e}");
+            let ids: Vec<_> = manager(&fs).list().unwrap().into_iter().map(|s| s.id).collect();
+            assert_eq!(ids, [first], "before lock {nth} of {all}: it was published without the lock");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 2, "of {all} locks two are the store's");
 }

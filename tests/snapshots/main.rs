@@ -18,7 +18,8 @@ use cowlog::error::{ConcurrencyError, Error, Kind, ValidationError};
 use cowlog::fs::{Method, MethodChoice};
 use cowlog::log::{Log, LogConfig};
 use cowlog::observe::{Event, Observer};
-use cowlog::snapshot::{Detach, Level, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{Detach, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::store::State;
 use native::{Hands, NOON, append, content, make_log, manager, open_log, temp};
 
 const HOUR: Duration = Duration::from_secs(3600);

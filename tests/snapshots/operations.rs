@@ -210,3 +210,29 @@ fn attributes_come_back() {
         }
     }
 }
+
+#[test]
+fn pins_outlive_the_catalogue() {
+    let (_temp, log) = temp();
+    make_log(&log, 100);
+    let snaps = manager(&log);
+    let pinned = snaps.create().run().unwrap().snapshot;
+    for _ in 0..3 {
+        snaps.create().run().unwrap();
+    }
+    let state = State { pinned: true, ..State::default() };
+    fs::write(pinned.path.join("state.json"), state.to_bytes().unwrap()).unwrap();
+    for catalogue in [None, Some(&b"{"[..]), Some(b"")] {
+        let path = log.join(".snapshots/snapshots.json");
+        match catalogue {
+            Some(bytes) => fs::write(path, bytes).unwrap(),
+            None => fs::remove_file(path).unwrap(),
+        }
+        let plan = snaps.plan_prune(&Policy { max_snapshots: 1, ..Policy::default() }).unwrap();
+        assert!(plan.removals().all(|step| step.id.to_string() != pinned.id), "{catalogue:?}");
+        snaps.repair(None).unwrap();
+    }
+    let plan = snaps.plan_prune(&Policy { max_snapshots: 1, ..Policy::default() }).unwrap();
+    assert_eq!(snaps.prune(&plan).unwrap().len(), 2);
+    assert!(snaps.list().unwrap()[0].pinned && snaps.list().unwrap().len() == 2);
+}
