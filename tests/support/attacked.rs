@@ -92,9 +92,11 @@ impl Stage {
         command
     }
 
-    /// Whether a verb ends well.
-    pub fn run(&self, verb: &str) -> bool {
-        self.command(verb).status().expect("it starts").success()
+    /// A verb that must end well.
+    pub fn run(&self, verb: &str, told: &str) {
+        let ended = self.command(verb).stderr(Stdio::piped()).output().expect("it starts");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{told}: the next {verb}: {}: {said}", ended.status);
     }
 
     fn names(&self) -> Vec<String> {
@@ -155,8 +157,8 @@ pub fn check(stage: &Stage, verb: &str, before: &BTreeSet<String>, ended: bool, 
         assert!(!(verb == "restore" && ended), "{told}: the target was acknowledged");
     }
     // The next ones of the real binary work, and sweep what the dead one left.
-    assert!(stage.run("create"), "{told}: the next create");
-    assert!(stage.run("restore"), "{told}: the next restore");
+    stage.run("create", told);
+    stage.run("restore", told);
     assert_eq!(stage.leftovers(), [""; 0], "{told}");
     manager.repair(None).unwrap_or_else(|e| panic!("{told}: {e}"));
     for id in stage.ids() {
