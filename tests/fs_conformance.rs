@@ -303,3 +303,15 @@ fn names_that_are_too_long_or_no_text() {
         told
     });
 }
+
+#[test]
+fn filesystems_in_memory_are_apart() {
+    use cowlog::fs::{Dir, Fs, MemFs, Rename};
+    let (one, other) = (MemFs::new(), MemFs::new());
+    let root = |fs: &MemFs| Dir::open_on(std::sync::Arc::new(fs.clone()), "/").unwrap();
+    root(&one).make_dir("a", 0o755).unwrap();
+    let e = root(&one).rename("a", &root(&other), "a", Rename::NoReplace).unwrap_err();
+    assert_eq!(e.os_code(), Some(18), "{e}");
+    let foreign = other.open_dir(None, "/".as_ref()).unwrap();
+    assert_eq!(one.list(&foreign).unwrap_err().raw_os_error(), Some(18));
+}

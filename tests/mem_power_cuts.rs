@@ -258,6 +258,7 @@ fn every_failing_change_is_reported_and_undone() {
                 fs.fail(Op::Any, at, errno);
                 let case = format!("{name}, errno {errno} at change {at} of {changes}");
                 let outcome = operation(&fs);
+                fs.heal();
                 if let Err(e) = &outcome {
                     assert_eq!(e.kind(), cowlog::error::Kind::Filesystem, "{case}: {e}");
                     assert!(Path::new("/").join(e.path().unwrap()).starts_with("/"), "{case}");
@@ -267,6 +268,34 @@ fn every_failing_change_is_reported_and_undone() {
                     _ => Vec::new(),
                 };
                 check(&fs, &case, &expected, &live, &outcome, &may_go);
+            }
+        }
+    }
+}
+
+/// The process that deleted it dies right behind the rename; a successor removes the rest; then the power fails.
+#[test]
+fn what_a_successor_swept_does_not_come_back_in_part() {
+    let (stage, expected, live) = stage(Abilities::default());
+    let dry = copy(&stage);
+    let before = dry.count(Op::Any);
+    manager(&dry).unwrap().delete("latest").unwrap();
+    for at in 1..=dry.count(Op::Any) - before {
+        let fs = copy(&stage);
+        fs.cut_power_after(at);
+        let _ = manager(&fs).unwrap().delete("latest");
+        fs.heal();
+        let dry = fs.fork();
+        let so_far = dry.count(Op::Any);
+        manager(&dry).unwrap().repair(None).unwrap();
+        for then in 0..=dry.count(Op::Any) - so_far {
+            let fs = fs.fork();
+            fs.cut_power_after(then);
+            let _ = manager(&fs).and_then(|m| m.repair(None));
+            for (i, state) in fs.crash_states(10, samples(), then).into_iter().enumerate() {
+                let case = format!("died after change {at}, the successor after {then}, state {i}");
+                let all: Vec<String> = expected.keys().cloned().collect();
+                check(&state, &case, &expected, &live, &Ok(Done::Nothing), &all[1..]);
             }
         }
     }

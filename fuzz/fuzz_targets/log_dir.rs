@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use cowlog::fs::{Dir, Fs, MemFs, Open};
-use cowlog::log::{Checkpoint, Codec, Log, LogConfig, LogReader};
+use cowlog::log::{Checkpoint, Codec, Durable, Log, LogConfig, LogReader};
 use cowlog::snapshot::{Level, RestoreOptions, SnapshotConfig, SnapshotManager};
 use cowlog::{Batch, BatchBuilder, Error};
 use libfuzzer_sys::fuzz_target;
@@ -72,8 +72,11 @@ fuzz_target!(|directory: Directory| {
 
 fn fill(dir: &Dir, directory: &Directory) {
     if let Some((start, high_watermark)) = directory.checkpoint {
-        let checkpoint =
-            Checkpoint { log_start_offset: start.into(), high_watermark: high_watermark.map(Into::into) };
+        let checkpoint = Checkpoint {
+            log_start_offset: start.into(),
+            high_watermark: high_watermark.map(Into::into),
+            durable: high_watermark.map(|bytes| Durable { segment: 16, bytes: bytes.into() }),
+        };
         put(dir, "checkpoint.json", &checkpoint.to_bytes());
     }
     for segment in &directory.segments {

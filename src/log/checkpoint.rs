@@ -23,6 +23,18 @@ pub struct Checkpoint {
     /// Below it every record is committed. `None`: everything that is whole on disk is, as in a log that is not
     /// replicated.
     pub high_watermark: Option<i64>,
+    /// How much of the active segment the writer knew to be durable when it closed the log. `None` while a log is open,
+    /// and after a crash: what is read then may be bytes in memory whose sync has failed.
+    pub durable: Option<Durable>,
+}
+
+/// The first `bytes` bytes of a segment are on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durable {
+    /// The segment's base offset.
+    pub segment: i64,
+    /// Bytes of its `.log`; its indexes are durable as far as they speak of these.
+    pub bytes: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,6 +42,8 @@ struct Stored {
     version: u32,
     log_start_offset: i64,
     high_watermark: Option<i64>,
+    #[serde(default)]
+    durable: Option<Durable>,
 }
 
 impl Checkpoint {
@@ -37,7 +51,11 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Vec<u8> {
         let hw = self.high_watermark.map_or("null".to_owned(), |hw| hw.to_string());
         let start = self.log_start_offset;
-        format!("{{\"version\":{VERSION},\"log_start_offset\":{start},\"high_watermark\":{hw}}}\n").into_bytes()
+        let durable = self.durable.map_or(String::new(), |Durable { segment, bytes }| {
+            format!(",\"durable\":{{\"segment\":{segment},\"bytes\":{bytes}}}")
+        });
+        format!("{{\"version\":{VERSION},\"log_start_offset\":{start},\"high_watermark\":{hw}{durable}}}\n")
+            .into_bytes()
     }
 
     /// Reads `checkpoint.json`; unknown fields are ignored.
@@ -54,7 +72,11 @@ impl Checkpoint {
         if stored.log_start_offset < 0 || stored.high_watermark.is_some_and(|hw| hw < 0) {
             return Err(bad("a negative offset".into()).into());
         }
-        Ok(Checkpoint { log_start_offset: stored.log_start_offset, high_watermark: stored.high_watermark })
+        Ok(Checkpoint {
+            log_start_offset: stored.log_start_offset,
+            high_watermark: stored.high_watermark,
+            durable: stored.durable,
+        })
     }
 
     /// Reads that of a log; `None` where there is none.
@@ -79,8 +101,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for high_watermark in [None, Some(7)] {
-            let checkpoint = Checkpoint { log_start_offset: 3, high_watermark };
-            assert_eq!(Checkpoint::parse(&checkpoint.to_bytes()).unwrap(), checkpoint);
+            for durable in [None, Some(Durable { segment: 5, bytes: 9 })] {
+                let checkpoint = Checkpoint { log_start_offset: 3, high_watermark, durable };
+                assert_eq!(Checkpoint::parse(&checkpoint.to_bytes()).unwrap(), checkpoint);
+            }
         }
         for bad in [
             "",

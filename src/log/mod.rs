@@ -24,7 +24,7 @@ mod writer;
 
 pub use batch::{Batch, BatchBuilder};
 pub use check::{IndexChecker, IndexVerdict, SegmentCheck, SegmentProblem, check_segment};
-pub use checkpoint::{CHECKPOINT, Checkpoint, SEGMENTS_LOCK, WRITER_LOCK};
+pub use checkpoint::{CHECKPOINT, Checkpoint, Durable, SEGMENTS_LOCK, WRITER_LOCK};
 pub use codec::Codec;
 pub use config::{HighWatermark, LogConfig};
 pub use cut::{Cut, CutQuality, HeldCut};

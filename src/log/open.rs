@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::checkpoint::{CHECKPOINT, Checkpoint, SEGMENTS_LOCK, WRITER_LOCK};
 use super::config::{HighWatermark, LogConfig};
@@ -11,7 +12,7 @@ use super::scan::Stop;
 use super::segment::{Listing, SegmentEntry, SegmentFile, list_log, parse_segment_name};
 use super::writer::Log;
 use crate::error::{Error, IntegrityError, Result, ValidationError};
-use crate::fs::{Deadline, Dir, Guard, LockMode, Open, lock_file};
+use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, Open, OsFs, lock_file};
 
 /// What opening had to mend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,19 +38,24 @@ impl Log {
 
     /// As [`open`](Self::open), with settings.
     pub fn open_with(path: impl AsRef<Path>, config: LogConfig) -> Result<Log> {
+        Log::open_in(Arc::new(OsFs), path, config)
+    }
+
+    /// As [`open_with`](Self::open_with), on another implementation of the operating system.
+    pub fn open_in(fs: Arc<dyn Fs>, path: impl AsRef<Path>, config: LogConfig) -> Result<Log> {
         let path = path.as_ref();
-        match Dir::open(path) {
+        match Dir::open_on(fs.clone(), path) {
             Err(e) if e.is_not_found() => {
                 let Some(name) = path.file_name() else { return Err(e) };
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let parent = Dir::open(parent)?;
+                let parent = Dir::open_on(fs.clone(), parent)?;
                 match parent.make_dir(name, 0o777) {
                     // Somebody else made it meanwhile; the lock will tell who may write.
                     Err(Error::Filesystem(e)) if e.source.kind() == ErrorKind::AlreadyExists => {}
                     other => drop(other?),
                 }
                 parent.sync()?;
-                Log::open_on(Dir::open(path)?, config)
+                Log::open_on(Dir::open_on(fs, path)?, config)
             }
             other => Log::open_on(other?, config),
         }
@@ -212,7 +218,8 @@ fn open_active(
         let (cut, path) = (recovery.cut_bytes, log.path().display());
         config.observer.warn(&format!("cut {cut} bytes at the end of {path}: {}", kept.stop));
     }
-    let active = activate(dir, base, kept, false, config.file_mode, &config.observer)?;
+    let durable = checkpoint.and_then(|c| c.durable).filter(|d| d.segment == base).map_or(0, |d| d.bytes);
+    let active = activate(dir, base, kept, durable, false, config.file_mode, &config.observer)?;
     drop(guard);
     Ok(active)
 }

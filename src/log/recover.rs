@@ -7,7 +7,7 @@ use super::scan::{Stop, scan, scan_until};
 use super::seek::{Entries, header_at, last_time_entry};
 use super::segment::{SegmentEntry, SegmentFile};
 use crate::error::{Error, IntegrityError, Result};
-use crate::fs::{Dir, File, Open, Rename, clone_or_copy, replace_file};
+use crate::fs::{Dir, File, Open, Rename, clone_or_copy, copy_range, replace_file};
 use crate::observe::Observer;
 
 /// The segment that is appended to.
@@ -69,11 +69,15 @@ pub(super) fn scan_kept(log: &File, base: i64, interval: u32, until: i64) -> Res
 /// Makes the segment ready for appending, with exactly the bytes that were `kept`. An inode that has other names, or is
 /// `sealed` and has to be cut, is left as it is and replaced by a new one. Durable after `Ok`.
 ///
+/// Bytes from `durable` on are written again: a sync that failed leaves them in memory for everybody to read, takes them
+/// for written, and says so to whoever syncs next.
+///
 /// The caller holds `.segments.lock` exclusively wherever the `.log` is cut or has other names.
 pub(super) fn activate(
     dir: &Dir,
     base: i64,
     kept: Kept,
+    durable: u64,
     sealed: bool,
     mode: u32,
     observer: &Observer,
@@ -84,15 +88,22 @@ pub(super) fn activate(
     let cut = stat.size > kept.bytes;
     if stat.nlink > 1 || (cut && sealed) {
         drop(log);
-        replace_by_prefix(dir, &name, kept.bytes, observer)?;
+        let filled = if durable < kept.bytes { Filled::Copied } else { Filled::Shared };
+        replace_by_prefix(dir, &name, kept.bytes, filled, observer)?;
         log = dir.open_file(&name, Open::Write)?;
-    } else if cut {
-        log.set_len(kept.bytes)?;
+    } else {
+        if cut {
+            log.set_len(kept.bytes)?;
+        }
+        if durable < kept.bytes {
+            rewrite(&log, durable, kept.bytes, observer)?;
+        }
     }
     log.sync()?;
     let files = kept.builder.so_far();
-    let index = settle_index(dir, &SegmentFile::Index.name(base), &files.offset, mode)?;
-    let time = settle_index(dir, &SegmentFile::TimeIndex.name(base), &files.time, mode)?;
+    let keep = durable >= kept.bytes;
+    let index = settle_index(dir, &SegmentFile::Index.name(base), &files.offset, keep, mode)?;
+    let time = settle_index(dir, &SegmentFile::TimeIndex.name(base), &files.time, keep, mode)?;
     Ok(Active {
         base,
         log,
@@ -107,8 +118,33 @@ pub(super) fn activate(
     })
 }
 
+/// Writes bytes of a file over themselves.
+fn rewrite(log: &File, from: u64, to: u64, observer: &Observer) -> Result<()> {
+    const CHUNK: u64 = 256 * 1024;
+    let mut buf = vec![0; usize::try_from(CHUNK.min(to.saturating_sub(from))).unwrap_or(1)];
+    let mut at = from;
+    while at < to {
+        observer.check()?;
+        let want = usize::try_from((to - at).min(buf.len() as u64)).unwrap_or(usize::MAX);
+        let got = log.read_at(buf.get_mut(..want).unwrap_or_default(), at)?;
+        let Some(chunk) = buf.get(..got).filter(|c| !c.is_empty()) else { break };
+        log.write_all_at(chunk, at)?;
+        at += got as u64;
+    }
+    Ok(())
+}
+
+/// How the new inode gets its bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filled {
+    /// By a clone where the filesystem can: what is on the disk.
+    Shared,
+    /// By reading and writing: what can be read.
+    Copied,
+}
+
 /// Puts a new inode with the first `bytes` bytes under the same name. The old one keeps all of its bytes.
-fn replace_by_prefix(dir: &Dir, name: &str, bytes: u64, observer: &Observer) -> Result<()> {
+fn replace_by_prefix(dir: &Dir, name: &str, bytes: u64, filled: Filled, observer: &Observer) -> Result<()> {
     let temp = format!(".{name}.tmp");
     if dir.try_stat(&temp)?.is_some() {
         dir.unlink(&temp)?;
@@ -116,7 +152,11 @@ fn replace_by_prefix(dir: &Dir, name: &str, bytes: u64, observer: &Observer) -> 
     let old = dir.open_file(name, Open::Read)?;
     let attributes = old.attributes()?;
     let new = dir.open_file(&temp, Open::CreateNew(attributes.mode))?;
-    let filled = clone_or_copy(&old, &new, bytes, observer)
+    let fill = || match filled {
+        Filled::Shared => clone_or_copy(&old, &new, bytes, observer),
+        Filled::Copied => copy_range(&old, &new, bytes, observer, |_| {}).map(drop),
+    };
+    let filled = fill()
         .and_then(|()| new.set_attributes(&attributes).map(drop))
         .and_then(|()| new.sync())
         .and_then(|()| dir.rename(&temp, dir, name, Rename::Replace));
@@ -127,9 +167,11 @@ fn replace_by_prefix(dir: &Dir, name: &str, bytes: u64, observer: &Observer) -> 
     dir.sync()
 }
 
-/// Opens an index file that holds exactly `bytes` and has no other name, replacing it where it does not.
-fn settle_index(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<File> {
-    if let Some(stat) = dir.try_stat(name)?
+/// Opens an index file that holds exactly `bytes` and has no other name, replacing it where it does not, or where it may
+/// not be kept.
+fn settle_index(dir: &Dir, name: &str, bytes: &[u8], keep: bool, mode: u32) -> Result<File> {
+    if keep
+        && let Some(stat) = dir.try_stat(name)?
         && stat.nlink == 1
         && stat.size == bytes.len() as u64
     {

@@ -40,7 +40,8 @@ impl Log {
             log.write_checkpoint()?;
             log.remove_behind(last)?;
             let (mode, observer) = (log.config.file_mode, &log.config.observer);
-            log.active = activate(&log.dir, base, kept, was_sealed, mode, observer)?;
+            let all = kept.bytes;
+            log.active = activate(&log.dir, base, kept, all, was_sealed, mode, observer)?;
             Ok(())
         })?;
         Ok(self.log_end_offset())

@@ -1,7 +1,7 @@
 //! The native log: the one that appends.
 
 use super::batch::Batch;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, Durable};
 use super::config::{HighWatermark, LogConfig};
 use super::cut::{Cut, CutQuality, HeldCut};
 use super::open::{Recovery, lock_segments};
@@ -277,16 +277,20 @@ impl Log {
         self.check()?;
         self.poisoning(Log::settle_active)?;
         self.follow();
-        self.write_checkpoint()
+        self.write_checkpoint_with(Some(Durable { segment: self.active.base, bytes: self.active.bytes }))
     }
 
     /// Records log start and high watermark if they changed. A high watermark beyond what is durable is never recorded.
     pub(super) fn write_checkpoint(&mut self) -> Result<()> {
+        self.write_checkpoint_with(None)
+    }
+
+    fn write_checkpoint_with(&mut self, durable: Option<Durable>) -> Result<()> {
         let high_watermark = match self.config.high_watermark {
             HighWatermark::FollowFlush => None,
             HighWatermark::Manual => Some(self.high_watermark),
         };
-        let now = Checkpoint { log_start_offset: self.log_start, high_watermark };
+        let now = Checkpoint { log_start_offset: self.log_start, high_watermark, durable };
         if self.checkpoint != Some(now) {
             self.poisoning(|log| now.write(&log.dir))?;
             self.checkpoint = Some(now);

@@ -141,6 +141,7 @@ impl<'a> LogCapture<'a> {
                 log_start_offset: cut.log_start_offset,
                 // One that follows the log goes on following it.
                 high_watermark: marks.high_watermark.map(|_| cut.high_watermark),
+                durable: None,
             };
             self.derived(log::CHECKPOINT, FileRole::Checkpoint, &mark.to_bytes(), None, context)?;
         }

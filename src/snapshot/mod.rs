@@ -17,6 +17,7 @@ mod prune;
 mod repair;
 mod restore;
 mod restore_plan;
+mod scratch;
 mod source;
 mod staging;
 mod target;
@@ -30,4 +31,5 @@ pub use outcome::{
 };
 pub use prune::{Policy, PrunePlan, Step, plan};
 pub use restore::{Detach, RestoreOptions};
+pub use scratch::Scratch;
 pub use verify::VerifiedSnapshot;

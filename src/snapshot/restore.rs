@@ -176,22 +176,22 @@ impl SnapshotManager {
 }
 
 /// What all files of a restore have in common.
-struct Job<'a> {
-    loaded: &'a Loaded,
-    from: &'a Dirs<'a>,
-    to: &'a BTreeMap<&'a str, Dir>,
-    reflink: bool,
-    verified: bool,
-    observer: &'a Observer,
+pub(super) struct Job<'a> {
+    pub(super) loaded: &'a Loaded,
+    pub(super) from: &'a Dirs<'a>,
+    pub(super) to: &'a BTreeMap<&'a str, Dir>,
+    pub(super) reflink: bool,
+    pub(super) verified: bool,
+    pub(super) observer: &'a Observer,
 }
 
-enum Done {
+pub(super) enum Done {
     Right(Method, Vec<String>),
     Damaged(Damage),
 }
 
 impl Job<'_> {
-    fn put(&self, planned: &Planned<'_>) -> Result<Done> {
+    pub(super) fn put(&self, planned: &Planned<'_>) -> Result<Done> {
         self.observer.check()?;
         let file = planned.file;
         let (to_dir, name) = split(self.to, planned.to)?;
@@ -264,7 +264,7 @@ fn split<'a>(dirs: &'a BTreeMap<&str, Dir>, path: &'a str) -> Result<(&'a Dir, &
     Ok((open, name))
 }
 
-fn make_dirs<'a>(loaded: &'a Loaded, target: &Dir) -> Result<BTreeMap<&'a str, Dir>> {
+pub(super) fn make_dirs<'a>(loaded: &'a Loaded, target: &Dir) -> Result<BTreeMap<&'a str, Dir>> {
     let strip = restore_plan::stripped(loaded);
     let mut dirs = BTreeMap::from([("", target.clone())]);
     for dir in &loaded.manifest.dirs {
@@ -315,7 +315,7 @@ fn finish_dirs(loaded: &Loaded, dirs: &BTreeMap<&str, Dir>) -> Result<Vec<String
 }
 
 /// Tries with the first file; leaves nothing behind.
-fn can_reflink(loaded: &Loaded, dirs: &Dirs<'_>, target: &Dir) -> Result<bool> {
+pub(super) fn can_reflink(loaded: &Loaded, dirs: &Dirs<'_>, target: &Dir) -> Result<bool> {
     const PROBE: &str = ".probe";
     let Some(file) = loaded.manifest.files.iter().find(|f| f.size > 0) else { return Ok(false) };
     let Some((dir, name)) = place(dirs, &file.path) else { return Ok(false) };

@@ -126,7 +126,7 @@ pub(super) fn until<'a>(loaded: &'a Loaded, dir: &Dir, until: i64) -> Result<(Ve
                 Ok(checkpoint) => {
                     let high_watermark = checkpoint.high_watermark.map(|hw| hw.min(end));
                     let log_start_offset = checkpoint.log_start_offset.min(end);
-                    Content::Bytes(Checkpoint { log_start_offset, high_watermark }.to_bytes())
+                    Content::Bytes(Checkpoint { log_start_offset, high_watermark, durable: None }.to_bytes())
                 }
                 Err(_) => Content::Whole,
             },

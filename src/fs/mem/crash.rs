@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::node::{Content, Names, Node, NodeId};
 use super::{MemFs, State};
@@ -151,6 +151,31 @@ impl MemFs {
             }
         }
         fates.iter().map(|fates| state.come_back(fates)).collect()
+    }
+
+    /// A filesystem of its own that begins as this one is now, changes that are not synced included. Nobody holds a
+    /// handle or a lock there, and nothing fails. Bytes are shared until either side writes, so that it takes microseconds.
+    pub fn fork(&self) -> MemFs {
+        let state = self.lock();
+        let mut fork = State {
+            nodes: state.nodes.clone(),
+            directories: state.directories.clone(),
+            free_inos: state.free_inos.clone(),
+            durable: state.durable.clone(),
+            pending: state.pending.clone(),
+            ..State::new(state.abilities)
+        };
+        (fork.root, fork.now, fork.used) = (state.root, state.now, state.used);
+        (fork.next_node, fork.next_ino) = (state.next_node, state.next_ino);
+        drop(state);
+        let ids: Vec<NodeId> = fork.nodes.iter().filter(|(_, node)| node.open > 0).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(node) = fork.nodes.get_mut(&id) {
+                node.open = 0;
+            }
+            fork.drop_if_unused(id);
+        }
+        MemFs { state: Arc::new(Mutex::new(fork)) }
     }
 }
 

@@ -146,28 +146,7 @@ impl MemFs {
 
     /// An empty filesystem with these abilities.
     pub fn with(abilities: Abilities) -> Self {
-        let root = NodeId(1);
-        let state = State {
-            nodes: BTreeMap::from([(root, Node::dir(1, 0o755, EPOCH_NS))]),
-            directories: BTreeSet::from([root]),
-            root,
-            next_node: 2,
-            next_handle: 1,
-            free_inos: BTreeSet::new(),
-            next_ino: 2,
-            now: EPOCH_NS,
-            locks: HashMap::new(),
-            record_locks: HashMap::new(),
-            abilities,
-            used: 0,
-            durable: Image::empty(root),
-            pending: Vec::new(),
-            counts: BTreeMap::new(),
-            faults: Vec::new(),
-            cut_after: None,
-            before_locks: Vec::new(),
-        };
-        MemFs { state: Arc::new(Mutex::new(state)) }
+        MemFs { state: Arc::new(Mutex::new(State::new(abilities))) }
     }
 
     /// Changes what it can do from now on.
@@ -191,6 +170,12 @@ impl MemFs {
         let mut state = self.lock();
         let so_far = state.counts.get(&op).copied().unwrap_or(0);
         state.faults.push((op, so_far + nth, errno));
+    }
+
+    /// Takes back all failures that have not come yet, and gives the power back.
+    pub fn heal(&self) {
+        self.lock().faults.clear();
+        self.power_on();
     }
 
     /// How many operations of a kind there have been.
@@ -258,6 +243,30 @@ impl fmt::Debug for MemFs {
 }
 
 impl State {
+    fn new(abilities: Abilities) -> State {
+        let root = NodeId(1);
+        State {
+            nodes: BTreeMap::from([(root, Node::dir(1, 0o755, EPOCH_NS))]),
+            directories: BTreeSet::from([root]),
+            root,
+            next_node: 2,
+            next_handle: 1,
+            free_inos: BTreeSet::new(),
+            next_ino: 2,
+            now: EPOCH_NS,
+            locks: HashMap::new(),
+            record_locks: HashMap::new(),
+            abilities,
+            used: 0,
+            durable: Image::empty(root),
+            pending: Vec::new(),
+            counts: BTreeMap::new(),
+            faults: Vec::new(),
+            cut_after: None,
+            before_locks: Vec::new(),
+        }
+    }
+
     /// Counts an operation; `Err` where it is to fail or the power is off.
     fn begin(&mut self, op: Op, changes: bool) -> io::Result<()> {
         if self.is_cut() {

@@ -13,6 +13,14 @@ use super::{MemFs, MemHandle, Op, State, errno};
 use crate::fs::{Attributes, Entry, FileKind, Fs, Handle, LockMode, Open, Rename, Stat, Sync, Volume};
 
 impl MemFs {
+    /// What a handle stands for; another filesystem's is refused, as one of the operating system would.
+    fn mem<'a>(&self, handle: &'a Handle) -> io::Result<&'a MemHandle> {
+        match handle {
+            Handle::Mem(handle) if Arc::ptr_eq(&handle.fs.state, &self.state) => Ok(handle),
+            Handle::Mem(_) | Handle::Os(_) => Err(errno(libc::EXDEV)),
+        }
+    }
+
     fn open_node(&self, state: &mut State, node: NodeId) -> io::Result<Handle> {
         state.node_mut(node)?.open += 1;
         let id = state.next_handle;
@@ -34,19 +42,12 @@ impl Drop for MemHandle {
     }
 }
 
-fn mem(handle: &Handle) -> io::Result<&MemHandle> {
-    match handle {
-        Handle::Mem(handle) => Ok(handle),
-        Handle::Os(_) => Err(errno(libc::EXDEV)),
-    }
-}
-
 impl Fs for MemFs {
     fn open_dir(&self, at: Option<&Handle>, path: &Path) -> io::Result<Handle> {
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
         let node = match at {
-            Some(dir) => state.look_up(mem(dir)?.node, path.as_os_str())?,
+            Some(dir) => state.look_up(self.mem(dir)?.node, path.as_os_str())?,
             None => state.resolve(path)?,
         };
         state.dir(node)?;
@@ -56,14 +57,14 @@ impl Fs for MemFs {
     fn open_parent(&self, dir: &Handle) -> io::Result<Handle> {
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
-        let parent = state.node(mem(dir)?.node)?.parent.unwrap_or(state.root);
+        let parent = state.node(self.mem(dir)?.node)?.parent.unwrap_or(state.root);
         self.open_node(&mut state, parent)
     }
 
     fn make_dir(&self, dir: &Handle, name: &OsStr, mode: u32) -> io::Result<()> {
         let mut state = self.lock();
         state.begin(Op::MakeDir, true)?;
-        let dir = mem(dir)?.node;
+        let dir = self.mem(dir)?.node;
         if state.find_for_new(dir, name)?.is_some() {
             return Err(errno(libc::EEXIST));
         }
@@ -76,7 +77,7 @@ impl Fs for MemFs {
     fn list(&self, dir: &Handle) -> io::Result<Vec<Entry>> {
         let mut state = self.lock();
         state.begin(Op::List, false)?;
-        let names = state.dir(mem(dir)?.node)?;
+        let names = state.dir(self.mem(dir)?.node)?;
         names
             .iter()
             .map(|(name, id)| {
@@ -89,19 +90,19 @@ impl Fs for MemFs {
     fn stat(&self, dir: &Handle, name: &OsStr) -> io::Result<Stat> {
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
-        let node = state.look_up(mem(dir)?.node, name)?;
+        let node = state.look_up(self.mem(dir)?.node, name)?;
         Ok(state.node(node)?.stat())
     }
 
     fn fstat(&self, node: &Handle) -> io::Result<Stat> {
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
-        Ok(state.node(mem(node)?.node)?.stat())
+        Ok(state.node(self.mem(node)?.node)?.stat())
     }
 
     fn open(&self, dir: &Handle, name: &OsStr, how: Open) -> io::Result<Handle> {
         let mut state = self.lock();
-        let dir = mem(dir)?.node;
+        let dir = self.mem(dir)?.node;
         let found = match how {
             Open::Read | Open::Write => state.find(dir, name)?,
             Open::CreateNew(_) | Open::OpenOrCreate(_) => state.find_for_new(dir, name)?,
@@ -137,7 +138,7 @@ impl Fs for MemFs {
     fn read_at(&self, file: &Handle, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.lock();
         state.begin(Op::Read, false)?;
-        let bytes = state.file(mem(file)?.node)?;
+        let bytes = state.file(self.mem(file)?.node)?;
         let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
         let len = rest.len().min(buf.len());
         if let (Some(to), Some(from)) = (buf.get_mut(..len), rest.get(..len)) {
@@ -149,7 +150,7 @@ impl Fs for MemFs {
     fn write_at(&self, file: &Handle, buf: &[u8], offset: u64) -> io::Result<usize> {
         let mut state = self.lock();
         state.begin(Op::Write, true)?;
-        let node = mem(file)?.node;
+        let node = self.mem(file)?.node;
         let at = usize::try_from(offset).map_err(|_| errno(libc::EFBIG))?;
         let end = at.checked_add(buf.len()).ok_or_else(|| errno(libc::EFBIG))?;
         let more = end.saturating_sub(state.file(node)?.len()) as u64;
@@ -170,7 +171,7 @@ impl Fs for MemFs {
     fn set_len(&self, file: &Handle, len: u64) -> io::Result<()> {
         let mut state = self.lock();
         state.begin(Op::SetLen, true)?;
-        let node = mem(file)?.node;
+        let node = self.mem(file)?.node;
         let mut bytes = Vec::clone(state.file(node)?);
         bytes.resize(usize::try_from(len).map_err(|_| errno(libc::EFBIG))?, 0);
         state.replace_bytes(node, Arc::new(bytes))
@@ -179,7 +180,7 @@ impl Fs for MemFs {
     fn link(&self, from: &Handle, from_name: &OsStr, to: &Handle, to_name: &OsStr) -> io::Result<()> {
         let mut state = self.lock();
         state.begin(Op::Link, true)?;
-        let (from, to) = (mem(from)?.node, mem(to)?.node);
+        let (from, to) = (self.mem(from)?.node, self.mem(to)?.node);
         let node = state.look_up(from, from_name)?;
         if state.find_for_new(to, to_name)?.is_some() {
             return Err(errno(libc::EEXIST));
@@ -201,15 +202,15 @@ impl Fs for MemFs {
         if !state.abilities.reflink {
             return Err(errno(libc::EOPNOTSUPP));
         }
-        let bytes = state.file(mem(from)?.node)?.clone();
+        let bytes = state.file(self.mem(from)?.node)?.clone();
         state.room_for(0)?;
-        state.replace_bytes(mem(to)?.node, bytes)
+        state.replace_bytes(self.mem(to)?.node, bytes)
     }
 
     fn rename(&self, from: &Handle, from_name: &OsStr, to: &Handle, to_name: &OsStr, how: Rename) -> io::Result<()> {
         let mut state = self.lock();
         state.begin(Op::Rename, true)?;
-        let (from, to) = (mem(from)?.node, mem(to)?.node);
+        let (from, to) = (self.mem(from)?.node, self.mem(to)?.node);
         let node = state.look_up(from, from_name)?;
         let over = state.find_for_new(to, to_name)?;
         match (how, over) {
@@ -250,7 +251,7 @@ impl Fs for MemFs {
     fn unlink(&self, dir: &Handle, name: &OsStr) -> io::Result<()> {
         let mut state = self.lock();
         state.begin(Op::Remove, true)?;
-        let dir = mem(dir)?.node;
+        let dir = self.mem(dir)?.node;
         let node = state.look_up(dir, name)?;
         if state.node(node)?.kind() == FileKind::Dir {
             return Err(errno(libc::EISDIR));
@@ -261,7 +262,7 @@ impl Fs for MemFs {
     fn remove_dir(&self, dir: &Handle, name: &OsStr) -> io::Result<()> {
         let mut state = self.lock();
         state.begin(Op::Remove, true)?;
-        let dir = mem(dir)?.node;
+        let dir = self.mem(dir)?.node;
         let node = state.look_up(dir, name)?;
         if !state.dir(node)?.is_empty() {
             return Err(errno(libc::ENOTEMPTY));
@@ -271,7 +272,7 @@ impl Fs for MemFs {
 
     fn sync(&self, node: &Handle, how: Sync) -> io::Result<()> {
         let mut state = self.lock();
-        let node = mem(node)?.node;
+        let node = self.mem(node)?.node;
         let before = state.is_cut();
         if let Err(e) = state.begin(Op::Sync, true) {
             if !before {
@@ -286,14 +287,14 @@ impl Fs for MemFs {
     fn attributes(&self, node: &Handle) -> io::Result<Attributes> {
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
-        Ok(state.node(mem(node)?.node)?.attributes.clone())
+        Ok(state.node(self.mem(node)?.node)?.attributes.clone())
     }
 
     fn set_attributes(&self, node: &Handle, to: &Attributes) -> io::Result<Vec<String>> {
         let mut state = self.lock();
         state.begin(Op::SetAttributes, true)?;
         let now = state.now;
-        let id = mem(node)?.node;
+        let id = self.mem(node)?.node;
         let node = state.node_mut(id)?;
         node.ctime = now;
         node.attributes = to.clone();
@@ -307,7 +308,7 @@ impl Fs for MemFs {
         self.interfere();
         let mut state = self.lock();
         state.begin(Op::Lock, false)?;
-        let handle = mem(node)?;
+        let handle = self.mem(node)?;
         let holders = state.locks.entry(handle.node).or_default();
         let mut others = holders.iter().filter(|(id, _)| *id != handle.id);
         let free = match mode {
@@ -323,7 +324,7 @@ impl Fs for MemFs {
     }
 
     fn unlock(&self, node: &Handle) -> io::Result<()> {
-        let handle = mem(node)?;
+        let handle = self.mem(node)?;
         if let Some(holders) = self.lock().locks.get_mut(&handle.node) {
             holders.retain(|(id, _)| *id != handle.id);
         }
@@ -331,14 +332,14 @@ impl Fs for MemFs {
     }
 
     fn lock_holder(&self, node: &Handle) -> Option<String> {
-        let handle = mem(node).ok()?;
+        let handle = self.mem(node).ok()?;
         let state = self.lock();
         let holders = state.locks.get(&handle.node).filter(|h| !h.is_empty())?;
         Some(format!("{} handles", holders.len()))
     }
 
     fn record_lock_holder(&self, file: &Handle) -> io::Result<Option<u32>> {
-        Ok(self.lock().record_locks.get(&mem(file)?.node).copied())
+        Ok(self.lock().record_locks.get(&self.mem(file)?.node).copied())
     }
 
     fn volume(&self, _dir: &Handle) -> io::Result<Volume> {

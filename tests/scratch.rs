@@ -1,0 +1,139 @@
+//! Copies of a snapshot for a moment: whole, their own, gone afterwards, and had quickly enough for a fuzzer.
+
+mod native;
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cowlog::fs::{Dir, Fs, MemFs};
+use cowlog::snapshot::{SnapshotConfig, SnapshotManager};
+use cowlog::{BatchBuilder, Log, LogConfig, LogReader};
+use native::{append, content, make_log, manager, open_log, temp};
+use support::mounts::{Kind, Mount};
+use support::process::contents;
+
+fn names(dir: &Path) -> usize {
+    std::fs::read_dir(dir).unwrap().count()
+}
+
+#[test]
+fn it_is_whole_and_its_own() {
+    let (temp, log) = temp();
+    make_log(&log, 40);
+    let manager = manager(&log);
+    let made = manager.create().run().unwrap().snapshot;
+    let before = contents(&made.path);
+    let verified = manager.verified("latest").unwrap();
+    let place = temp.path().join("place");
+    std::fs::create_dir(&place).unwrap();
+    let open = Dir::open(&place).unwrap();
+    {
+        let (one, other) = (verified.scratch(&open).unwrap(), verified.scratch(&open).unwrap());
+        assert_eq!(names(&place), 2);
+        let mut files = contents(one.dir().path());
+        files.retain(|name, _| name != "checkpoint.json");
+        for (name, bytes) in &files {
+            assert!(before[name] == *bytes, "{name}");
+        }
+        append(&mut open_log(one.dir().path()), 5);
+        assert!(content(one.dir().path()).len() > content(&made.path).len());
+        assert_eq!(content(other.dir().path()), content(&made.path));
+    }
+    assert_eq!(names(&place), 0);
+    assert_eq!(contents(&made.path), before, "the snapshot was written to");
+    // One that is kept stands in nobody's way.
+    let kept = verified.scratch(&open).unwrap().keep();
+    assert!(kept.path().exists());
+    drop(verified.scratch(&open).unwrap());
+    assert_eq!(names(&place), 1);
+}
+
+#[test]
+fn of_what_changed_since_there_is_none() {
+    let (temp, log) = temp();
+    make_log(&log, 40);
+    let manager = manager(&log);
+    let made = manager.create().run().unwrap().snapshot;
+    let verified = manager.verified("latest").unwrap();
+    let file = made.path.join("00000000000000000000.log");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let place = temp.path().join("place");
+    std::fs::create_dir(&place).unwrap();
+    let e = verified.scratch(&Dir::open(&place).unwrap()).unwrap_err();
+    assert_eq!(e.kind(), cowlog::error::Kind::Integrity, "{e}");
+    assert_eq!(names(&place), 0);
+}
+
+/// Ten files: three segments and the checkpoint.
+fn ten_files(path: &Path) -> SnapshotManager {
+    make_log(path, 1);
+    let mut log = open_log(path);
+    while log.segments().len() < 3 {
+        append(&mut log, 1);
+    }
+    log.close().unwrap();
+    let manager = manager(path);
+    let made = manager.create().run().unwrap().snapshot;
+    assert_eq!(contents(&made.path).len(), 10 + 2, "ten files and the manifests");
+    manager
+}
+
+fn median(mut round: impl FnMut()) -> Duration {
+    let mut times: Vec<Duration> = (0..200)
+        .map(|_| {
+            let begun = Instant::now();
+            round();
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+#[test]
+fn ten_files_take_less_than_a_millisecond() {
+    for kind in [Kind::Xfs, Kind::Btrfs] {
+        let Some(mount) = Mount::new(kind) else { continue };
+        let manager = ten_files(&mount.path().join("orders-0"));
+        let verified = manager.verified("latest").unwrap();
+        let place = Dir::open(mount.path()).unwrap();
+        let time = median(|| drop(verified.scratch(&place).unwrap()));
+        eprintln!("{kind}: {time:?} for a copy of ten files by reflink and its removal");
+        // Debug builds and busy machines are slower; the figure of docs/testing.md is of a release build.
+        let limit = if cfg!(debug_assertions) { 5 } else { 1 };
+        assert!(time < Duration::from_millis(limit), "{kind}: {time:?}");
+    }
+}
+
+#[test]
+fn a_fork_of_a_filesystem_in_memory_takes_less_than_100_microseconds() {
+    let fs = MemFs::new();
+    let arc: Arc<dyn Fs> = Arc::new(fs.clone());
+    let config = LogConfig { segment_bytes: 300, ..LogConfig::default() };
+    let mut log = Log::open_in(arc.clone(), "/log", config.clone()).unwrap();
+    while log.segments().len() < 3 {
+        let value = [0; 100];
+        log.append(BatchBuilder::new().record(1, None, Some(&value)).build().unwrap()).unwrap();
+    }
+    log.flush().unwrap();
+    let snaps = SnapshotManager::open_on(arc, "/log", SnapshotConfig::default()).unwrap();
+    snaps.create().run().unwrap();
+    let time = median(|| drop(fs.fork()));
+    eprintln!("{time:?} for a fork in memory");
+    assert!(time < Duration::from_micros(if cfg!(debug_assertions) { 500 } else { 100 }), "{time:?}");
+
+    // It goes its own way; the writer of the other one holds nothing here.
+    let fork = fs.fork();
+    let own: Arc<dyn Fs> = Arc::new(fork.clone());
+    let mut second = Log::open_in(own.clone(), "/log", config).unwrap();
+    let end = second.log_end_offset();
+    second.append(BatchBuilder::new().record(1, None, Some(b"more")).build().unwrap()).unwrap();
+    second.close().unwrap();
+    assert_eq!(log.log_end_offset(), end);
+    assert_eq!(LogReader::open_on(Dir::open_on(own, "/log").unwrap()).unwrap().log_end(), end + 1);
+    let first: Arc<dyn Fs> = Arc::new(fs);
+    assert_eq!(LogReader::open_on(Dir::open_on(first, "/log").unwrap()).unwrap().log_end(), end);
+}
