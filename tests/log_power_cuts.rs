@@ -403,6 +403,25 @@ fn bytes_whose_sync_failed_are_written_again() {
 }
 
 #[test]
+fn a_truncation_whose_sync_failed_does_not_come_undone() {
+    let fs = stage(Abilities::default());
+    let mut log = open(&fs).unwrap();
+    append(&mut log, "new", 2).unwrap();
+    log.flush().unwrap();
+    // The indexes stay as they are, the log's own sync is the one that fails.
+    fs.fail(Op::Sync, 3, EIO);
+    log.truncate_to(END).unwrap_err();
+    drop(log);
+    fs.heal();
+    let log = open(&fs).unwrap();
+    assert_eq!(log.log_end_offset(), END);
+    for (i, state) in fs.crash_states(7, 12, 1).into_iter().enumerate() {
+        let found = look(&state, &format!("state {i}"));
+        assert!(intact(&found) && found.end == END, "state {i}: it ends at {}", found.end);
+    }
+}
+
+#[test]
 fn a_log_that_was_closed_is_not_written_again() {
     let fs = stage(Abilities::default());
     let dir = Dir::open_on(arc(&fs), "/log").unwrap();

@@ -218,7 +218,7 @@ fn open_active(
         let (cut, path) = (recovery.cut_bytes, log.path().display());
         config.observer.warn(&format!("cut {cut} bytes at the end of {path}: {}", kept.stop));
     }
-    let durable = checkpoint.and_then(|c| c.durable).filter(|d| d.segment == base).map_or(0, |d| d.bytes);
+    let durable = checkpoint.and_then(|c| c.durable).filter(|d| d.segment == base).map(|d| d.bytes);
     let active = activate(dir, base, kept, durable, false, config.file_mode, &config.observer)?;
     drop(guard);
     Ok(active)

@@ -69,15 +69,15 @@ pub(super) fn scan_kept(log: &File, base: i64, interval: u32, until: i64) -> Res
 /// Makes the segment ready for appending, with exactly the bytes that were `kept`. An inode that has other names, or is
 /// `sealed` and has to be cut, is left as it is and replaced by a new one. Durable after `Ok`.
 ///
-/// Bytes from `durable` on are written again: a sync that failed leaves them in memory for everybody to read, takes them
-/// for written, and says so to whoever syncs next.
+/// Bytes from `durable` on are written again, and so is the size where nothing is known: a sync that failed leaves them in
+/// memory for everybody to read, takes them for written, and says so to whoever syncs next.
 ///
 /// The caller holds `.segments.lock` exclusively wherever the `.log` is cut or has other names.
 pub(super) fn activate(
     dir: &Dir,
     base: i64,
     kept: Kept,
-    durable: u64,
+    durable: Option<u64>,
     sealed: bool,
     mode: u32,
     observer: &Observer,
@@ -86,24 +86,22 @@ pub(super) fn activate(
     let mut log = dir.open_file(&name, Open::Write)?;
     let stat = log.stat()?;
     let cut = stat.size > kept.bytes;
+    let known = durable.is_some_and(|durable| durable >= kept.bytes);
     if stat.nlink > 1 || (cut && sealed) {
         drop(log);
-        let filled = if durable < kept.bytes { Filled::Copied } else { Filled::Shared };
+        let filled = if known { Filled::Shared } else { Filled::Copied };
         replace_by_prefix(dir, &name, kept.bytes, filled, observer)?;
         log = dir.open_file(&name, Open::Write)?;
     } else {
-        if cut {
+        if cut || !known {
             log.set_len(kept.bytes)?;
         }
-        if durable < kept.bytes {
-            rewrite(&log, durable, kept.bytes, observer)?;
-        }
+        rewrite(&log, durable.unwrap_or(0), kept.bytes, observer)?;
     }
     log.sync()?;
     let files = kept.builder.so_far();
-    let keep = durable >= kept.bytes;
-    let index = settle_index(dir, &SegmentFile::Index.name(base), &files.offset, keep, mode)?;
-    let time = settle_index(dir, &SegmentFile::TimeIndex.name(base), &files.time, keep, mode)?;
+    let index = settle_index(dir, &SegmentFile::Index.name(base), &files.offset, known, mode)?;
+    let time = settle_index(dir, &SegmentFile::TimeIndex.name(base), &files.time, known, mode)?;
     Ok(Active {
         base,
         log,

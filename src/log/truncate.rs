@@ -40,7 +40,7 @@ impl Log {
             log.write_checkpoint()?;
             log.remove_behind(last)?;
             let (mode, observer) = (log.config.file_mode, &log.config.observer);
-            let all = kept.bytes;
+            let all = Some(kept.bytes);
             log.active = activate(&log.dir, base, kept, all, was_sealed, mode, observer)?;
             Ok(())
         })?;
