@@ -1,6 +1,6 @@
 //! Real power cuts at random moments of everything that can be done, on real filesystems: what was acknowledged is
-//! there, whole, and nothing is there in part. `COWLOG_CUTS` says how often the power fails on each, 25 times if not
-//! set; `COWLOG_SEED` repeats the choices, though not the moments.
+//! there, whole, and nothing is there in part. `COWLOG_CUTS` says how often the power fails in each case, `COWLOG_DISK_CUTS`
+//! on disks that reorder, tear and fail what was not flushed; `COWLOG_SEED` repeats the choices, though not the moments.
 
 mod support;
 
@@ -12,6 +12,7 @@ use cowlog::fs::MethodChoice;
 use cowlog::log::LogReader;
 use cowlog::snapshot::{Level, SnapshotManager};
 use support::chain::{self, ChainLog, Tail};
+use support::disk::{Disk, Loss};
 use support::mounts::Kind;
 use support::power::PowerRig;
 use support::process::{Running, in_role, role};
@@ -27,22 +28,69 @@ fn child_process() {
 
 #[test]
 fn ext4_by_hard_links() {
-    cut_often(Kind::Ext4, MethodChoice::Hardlink);
+    shut_down(Kind::Ext4, MethodChoice::Hardlink);
 }
 
 #[test]
 fn xfs_by_hard_links() {
-    cut_often(Kind::Xfs, MethodChoice::Hardlink);
+    shut_down(Kind::Xfs, MethodChoice::Hardlink);
 }
 
 #[test]
 fn xfs_by_reflinks() {
-    cut_often(Kind::Xfs, MethodChoice::Reflink);
+    shut_down(Kind::Xfs, MethodChoice::Reflink);
 }
 
 #[test]
 fn btrfs_by_reflinks() {
-    cut_often(Kind::Btrfs, MethodChoice::Reflink);
+    shut_down(Kind::Btrfs, MethodChoice::Reflink);
+}
+
+#[test]
+fn ext4_on_a_disk_that_reorders() {
+    reorder(Kind::Ext4, MethodChoice::Hardlink);
+}
+
+#[test]
+fn xfs_on_a_disk_that_reorders() {
+    reorder(Kind::Xfs, MethodChoice::Auto);
+}
+
+#[test]
+fn btrfs_on_a_disk_that_reorders() {
+    reorder(Kind::Btrfs, MethodChoice::Auto);
+}
+
+fn shut_down(kind: Kind, method: MethodChoice) {
+    let what = format!("{kind} by {method:?}").to_lowercase();
+    let mut random = Random::new(&what);
+    let Some(mut rig) = PowerRig::new(kind) else { return };
+    cut_often(&mut rig, &what, method, Often::of("COWLOG_CUTS", 25, 50), &mut random);
+}
+
+fn reorder(kind: Kind, method: MethodChoice) {
+    let what = format!("{kind} by {method:?} on a disk that reorders").to_lowercase();
+    let mut random = Random::new(&what);
+    let Some(mut rig) = PowerRig::on_disk(kind, random.next()) else { return };
+    let cuts = cut_often(&mut rig, &what, method, Often::of("COWLOG_DISK_CUTS", 10, 25), &mut random);
+    let lost = rig.disk().expect("it has one").lost();
+    eprintln!("{what}: {lost} pieces of 4 KiB were lost");
+    assert!(lost * 5 > cuts, "{what}: hardly anything was at stake");
+}
+
+/// How often: so many times if that is set; or else at least so many and for so many seconds.
+struct Often {
+    times: u64,
+    time: Duration,
+}
+
+impl Often {
+    fn of(variable: &str, least: u64, seconds: u64) -> Often {
+        match std::env::var_os(variable) {
+            Some(_) => Often { times: env_number(variable, 0), time: Duration::ZERO },
+            None => Often { times: least, time: Duration::from_secs(seconds) },
+        }
+    }
 }
 
 /// What must be there after the power has come back, as far as the worker's lines tell.
@@ -109,63 +157,84 @@ impl Promised {
             | Line::Truncated { .. }
             | Line::Started { .. }
             | Line::Flushed { .. }
+            | Line::Changed { .. }
             | Line::Failed { .. } => {}
         }
     }
 }
 
-fn cut_often(kind: Kind, method: MethodChoice) {
-    let Some(mut rig) = PowerRig::new(kind) else { return };
-    let what = format!("{kind} by {method:?}").to_lowercase();
-    let mut random = Random::new(&what);
+fn cut_often(rig: &mut PowerRig, what: &str, method: MethodChoice, often: Often, random: &mut Random) -> u64 {
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
     let mut promised = Promised::default();
     let mut acknowledged = BTreeMap::<&str, u64>::new();
-    for cut in 0..env_number("COWLOG_CUTS", 25) {
+    let (begun, mut cuts) = (Instant::now(), 0);
+    while cuts < often.times || begun.elapsed() < often.time {
+        cuts += 1;
         let job = Job {
             dir: rig.path().into(),
-            lines: elsewhere.path().join(format!("lines-{cut}")),
+            lines: elsewhere.path().join(format!("lines-{cuts}")),
             seed: random.next(),
             method,
-            generation: (cut + 1) << 32,
+            generation: cuts << 32,
             // Many small files now and then: some syncs are done another way above a number of files.
             segment_bytes: if random.below(3) == 0 { 2 << 10 } else { 32 << 10 },
         };
         let args = job.to_args();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut worker = Running::start(&mut in_role("worker", &args));
-        std::thread::sleep(Duration::from_micros(random.between(20_000, 450_000)));
+        let moment = Duration::from_micros(random.between(20_000, 450_000));
+        if let Some(disk) = rig.disk() {
+            wear(disk, random, moment);
+        } else {
+            std::thread::sleep(moment);
+            let lines = read_lines(&job.lines);
+            assert!(worker.is_running(), "{what}, cut {cuts}: the worker failed: {:?}", lines.last());
+        }
         let before = read_lines(&job.lines);
-        assert!(worker.is_running(), "{what}, cut {cut}: the worker failed: {:?}", before.last());
         let off = rig.cut();
-        let lines = end(worker, &job, kind);
+        let lines = end(worker, &job, rig);
         rig.restart(off);
 
         let told = format!(
-            "{what}, cut {cut}, seed {}, after {:#?}",
+            "{what}, cut {cuts}, seed {}, after {:#?}",
             job.seed,
             lines.iter().rev().take(6).collect::<Vec<_>>()
         );
         for (i, line) in lines.iter().enumerate() {
             *acknowledged.entry(line.verb()).or_default() += 1;
-            // What was acknowledged after the cut had begun counts on XFS only; see `PowerRig::cut`.
-            promised.note(line, kind == Kind::Xfs || i < before.len());
+            promised.note(line, i < before.len() || rig.tells_the_truth_to_the_end());
         }
         check_snapshots(&job, &mut promised, &told);
         check_restored(&job, &mut promised, &told);
         check_log(&job, &mut promised, &told);
     }
-    eprintln!("{what}: {acknowledged:?}");
+    eprintln!("{what}: {cuts} cuts, {acknowledged:?}");
     for verb in ["created", "removed", "restored", "truncated", "flushed"] {
         assert!(acknowledged.contains_key(verb), "{what}: nothing was ever {verb}");
     }
+    cuts
 }
 
-/// On a shut-down filesystem the worker fails by itself, and what it is told until then counts. The branch of a btrfs
-/// that goes on is dead.
-fn end(mut worker: Running, job: &Job, kind: Kind) -> Vec<Line> {
+/// Until the power of a disk goes, or is to be cut: after some writes, or after some of them have failed.
+fn wear(disk: &Disk, random: &mut Random, moment: Duration) {
+    if random.below(4) == 0 {
+        std::thread::sleep(moment);
+        disk.fail_one_of(random.between(1, 30));
+        std::thread::sleep(Duration::from_micros(random.below(100_000)));
+        return;
+    }
+    disk.cut_after(random.below(600), Loss::any(random));
+    let begun = Instant::now();
+    while !disk.is_off() && begun.elapsed() < 3 * moment {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// On a filesystem that was shut down, or whose disk has gone, the worker fails by itself, and what it is told until then
+/// counts. The branch of one that was cloned goes on and is dead.
+fn end(mut worker: Running, job: &Job, rig: &PowerRig) -> Vec<Line> {
     let cut = Instant::now();
-    while kind != Kind::Btrfs && worker.is_running() && cut.elapsed() < Duration::from_secs(5) {
+    while rig.tells_the_truth_to_the_end() && worker.is_running() && cut.elapsed() < Duration::from_secs(5) {
         std::thread::sleep(Duration::from_millis(2));
     }
     worker.kill();

@@ -118,7 +118,19 @@ pub struct ChainLog {
 impl ChainLog {
     /// Opens or makes a log; `generation` must be above all that were used before.
     pub fn open(dir: &Path, config: LogConfig, generation: u64) -> Result<ChainLog, String> {
-        let log = Log::open_with(dir, config).map_err(|e| e.to_string())?;
+        ChainLog::of(Log::open_with(dir, config).map_err(|e| e.to_string())?, generation)
+    }
+
+    /// `None` where another writer has it.
+    pub fn try_open(dir: &Path, config: LogConfig, generation: u64) -> Result<Option<ChainLog>, String> {
+        match Log::open_with(dir, config) {
+            Ok(log) => ChainLog::of(log, generation).map(Some),
+            Err(e) if e.kind() == cowlog::error::Kind::Concurrency => Ok(None),
+            Err(e) => Err(format!("{e}; {e:?}")),
+        }
+    }
+
+    fn of(log: Log, generation: u64) -> Result<ChainLog, String> {
         let (mut links, mut first) = (Vec::new(), log.log_end_offset());
         let batches = log.read(log.log_start_offset(), u64::MAX).map_err(|e| e.to_string())?;
         walk(batches.into_iter().map(Ok), |offset, _, link| {

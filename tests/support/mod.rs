@@ -3,6 +3,7 @@
 
 pub mod attacked;
 pub mod chain;
+pub mod disk;
 pub mod mounts;
 pub mod power;
 pub mod process;

@@ -80,9 +80,22 @@ impl Mount {
             return None;
         }
         let image = home.path().join("image");
+        fs::File::create(&image).and_then(|f| f.set_len(mib << 20)).expect("room for an image");
+        Mount::of(kind, image, home)
+    }
+
+    /// On a file that somebody else keeps.
+    pub fn on(kind: Kind, image: PathBuf) -> Option<Mount> {
+        if let Err(why) = can_mount(kind) {
+            skip(&format!("{kind} cannot be mounted: {why}"));
+            return None;
+        }
+        Mount::of(kind, image, home())
+    }
+
+    fn of(kind: Kind, image: PathBuf, home: TempDir) -> Option<Mount> {
         let point = home.path().join("mnt");
-        let made = fs::File::create(&image).and_then(|f| f.set_len(mib << 20)).and_then(|()| fs::create_dir(&point));
-        made.expect("room for an image");
+        fs::create_dir(&point).expect("a directory");
         run(kind.mkfs().arg(&image)).unwrap_or_else(|e| panic!("{e}"));
         if let Err(why) = attach(&image, &point) {
             skip(&why);
@@ -104,9 +117,13 @@ impl Mount {
         &self.image
     }
 
-    /// Unmounts, waiting for whoever still has a file open, and mounts again: the same image or another one.
-    pub fn remount(&mut self, image: Option<PathBuf>) {
+    /// Unmounts, waiting for whoever still has a file open.
+    pub fn detach(&mut self) {
         detach(&self.point, Duration::from_secs(20)).unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Mounts again what was unmounted: the same image or another one.
+    pub fn attach(&mut self, image: Option<PathBuf>) {
         if let Some(image) = image {
             let old = std::mem::replace(&mut self.image, image);
             fs::remove_file(old).expect("the old image can go");

@@ -1,19 +1,32 @@
 //! Real power cuts. ext4 and XFS are shut down without a flush of their journal (`xfs_io -x -c shutdown`, which is the
 //! ioctl with flag 2 on both); of btrfs, which has no such ioctl, the image is cloned at one moment while the
-//! filesystem goes on, and the clone is what comes back.
+//! filesystem goes on, and the clone is what comes back. Or else any of them stands on a [`Disk`], which loses what it
+//! was not told to flush, in no order.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use super::disk::{Disk, Loss};
 use super::mounts::{Kind, Mount, run, skip, system};
 
+const MIB: u64 = 512;
+
 /// A filesystem whose power can be cut.
-#[derive(Debug)]
 pub struct PowerRig {
     mount: Mount,
-    /// Holds the image of a btrfs. Dropped after it.
-    outer: Option<Mount>,
-    clones: u32,
+    /// Dropped after the mount.
+    below: Below,
+}
+
+enum Below {
+    /// The filesystem can be shut down.
+    Shutdown,
+    /// Its image can be cloned.
+    Clones {
+        _outer: Mount,
+        made: u32,
+    },
+    Disk(Disk),
 }
 
 /// A filesystem that lost its power; nothing that is still running on it matters any more.
@@ -28,15 +41,26 @@ impl PowerRig {
             skip(&format!("power cannot be cut without xfs_io: {e}"));
             return None;
         }
-        let outer = match kind {
-            Kind::Btrfs => Some(Mount::sized(Kind::Xfs, 1536)?),
-            Kind::Ext4 | Kind::Xfs => None,
+        if kind != Kind::Btrfs {
+            return Some(PowerRig { mount: Mount::sized(kind, MIB)?, below: Below::Shutdown });
+        }
+        let outer = Mount::sized(Kind::Xfs, 3 * MIB)?;
+        let mount = Mount::within(kind, MIB, &outer)?;
+        Some(PowerRig { mount, below: Below::Clones { _outer: outer, made: 0 } })
+    }
+
+    /// On a disk that reorders and tears. `None` where it cannot be had, after saying why.
+    pub fn on_disk(kind: Kind, seed: u64) -> Option<PowerRig> {
+        let disk = match Disk::new(MIB as usize, seed) {
+            Ok(disk) => disk,
+            Err(e) => {
+                skip(&format!("there is no FUSE: {e}"));
+                return None;
+            }
         };
-        let mount = match &outer {
-            Some(outer) => Mount::within(kind, 512, outer)?,
-            None => Mount::new(kind)?,
-        };
-        Some(PowerRig { mount, outer, clones: 0 })
+        let mount = Mount::on(kind, disk.path())?;
+        disk.flush();
+        Some(PowerRig { mount, below: Below::Disk(disk) })
     }
 
     pub fn path(&self) -> &Path {
@@ -47,24 +71,54 @@ impl PowerRig {
         self.mount.kind()
     }
 
-    /// Cuts the power, at once. What was acknowledged before the call must survive. On XFS that holds for what is
-    /// acknowledged after it too, since every sync must fail from then on. Not so on ext4, where an fdatasync that is under
-    /// way while the filesystem is shut down may still return success (seen once in several hundred cuts; of a real power
-    /// cut nobody would be told), and not on btrfs, where the running filesystem is from then on a dead branch.
-    pub fn cut(&mut self) -> Cut {
-        if self.outer.is_none() {
-            run(system("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.path())).expect("the power can be cut");
-            return Cut(None);
+    /// The disk, where there is one of its own.
+    pub fn disk(&self) -> Option<&Disk> {
+        match &self.below {
+            Below::Disk(disk) => Some(disk),
+            _ => None,
         }
-        self.clones += 1;
-        let image = self.mount.image();
-        let clone = image.with_file_name(format!("clone-{}", self.clones));
-        reflink_copy::reflink(image, &clone).expect("the image can be cloned");
-        Cut(Some(clone))
+    }
+
+    /// Whether what is acknowledged after the cut has begun counts as well, since every sync fails from then on. Not so where
+    /// ext4 is shut down: an fdatasync that is under way then may still return success (seen once in several hundred cuts;
+    /// of a real power cut nobody would be told). Not so with clones: the running filesystem is from then on a dead
+    /// branch.
+    pub fn tells_the_truth_to_the_end(&self) -> bool {
+        match self.below {
+            Below::Shutdown => self.kind() == Kind::Xfs,
+            Below::Clones { .. } => false,
+            Below::Disk(_) => true,
+        }
+    }
+
+    /// Cuts the power, at once. What was acknowledged before the call must survive.
+    pub fn cut(&mut self) -> Cut {
+        match &mut self.below {
+            Below::Shutdown => {
+                run(system("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.mount.path()))
+                    .expect("the power can be cut");
+                Cut(None)
+            }
+            Below::Clones { made, .. } => {
+                *made += 1;
+                let image = self.mount.image();
+                let clone = image.with_file_name(format!("clone-{made}"));
+                reflink_copy::reflink(image, &clone).expect("the image can be cloned");
+                Cut(Some(clone))
+            }
+            Below::Disk(disk) => {
+                disk.cut(Loss::All);
+                Cut(None)
+            }
+        }
     }
 
     /// Comes back with what the disk had. Whatever used the filesystem must be dead or about to die.
     pub fn restart(&mut self, cut: Cut) {
-        self.mount.remount(cut.0);
+        self.mount.detach();
+        if let Some(disk) = self.disk() {
+            disk.on();
+        }
+        self.mount.attach(cut.0);
     }
 }

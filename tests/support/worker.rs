@@ -16,17 +16,49 @@ use super::chain::ChainLog;
 /// What the worker wrote down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
-    Created { id: String, root: String, start: i64, end: i64, link: String },
-    BeginRemove { id: String },
-    Removed { id: String },
-    BeginRestore { name: String, id: String },
-    Restored { name: String },
-    Forget { name: String },
+    Created {
+        id: String,
+        root: String,
+        start: i64,
+        end: i64,
+        link: String,
+    },
+    BeginRemove {
+        id: String,
+    },
+    Removed {
+        id: String,
+    },
+    BeginRestore {
+        name: String,
+        id: String,
+    },
+    Restored {
+        name: String,
+    },
+    Forget {
+        name: String,
+    },
     BeginTruncate,
-    Truncated { end: i64, link: String, generation: u64 },
-    Started { start: i64 },
-    Flushed { end: i64, link: String },
-    Failed { why: String },
+    Truncated {
+        end: i64,
+        link: String,
+        generation: u64,
+    },
+    Started {
+        start: i64,
+    },
+    Flushed {
+        end: i64,
+        link: String,
+    },
+    /// So many changes of a log; none where it was an operation on the store.
+    Changed {
+        changes: u64,
+    },
+    Failed {
+        why: String,
+    },
 }
 
 impl Line {
@@ -42,6 +74,7 @@ impl Line {
             Line::Truncated { .. } => "truncated",
             Line::Started { .. } => "started",
             Line::Flushed { .. } => "flushed",
+            Line::Changed { .. } => "changed",
             Line::Failed { .. } => "failed",
         }
     }
@@ -57,6 +90,7 @@ impl Line {
             Line::Truncated { end, link, generation } => format!("{verb} {end} {generation} {link}"),
             Line::Started { start } => format!("{verb} {start}"),
             Line::Flushed { end, link } => format!("{verb} {end} {link}"),
+            Line::Changed { changes } => format!("{verb} {changes}"),
             Line::Failed { why } => format!("{verb} {}", why.replace('\n', " ")),
         }
     }
@@ -69,7 +103,9 @@ impl Line {
         let s = |at: usize| words.get(at).map(|w| (*w).to_owned());
         let n = |at: usize| words.get(at)?.parse::<i64>().ok();
         Some(match *words.first()? {
-            "created" => Line::Created { id: s(1)?, root: s(2)?, start: n(3)?, end: n(4)?, link: s(5)? },
+            "created" => {
+                Line::Created { id: s(1)?, root: s(2)?, start: n(3)?, end: n(4)?, link: s(5).unwrap_or_default() }
+            }
             "begin-remove" => Line::BeginRemove { id: s(1)? },
             "removed" => Line::Removed { id: s(1)? },
             "begin-restore" => Line::BeginRestore { name: s(1)?, id: s(2)? },
@@ -78,9 +114,24 @@ impl Line {
             "begin-truncate" => Line::BeginTruncate,
             "truncated" => Line::Truncated { end: n(1)?, generation: n(2)? as u64, link: s(3)? },
             "started" => Line::Started { start: n(1)? },
+            "changed" => Line::Changed { changes: n(1)? as u64 },
             "flushed" => Line::Flushed { end: n(1)?, link: s(2)? },
             _ => return None,
         })
+    }
+}
+
+/// Where the lines go.
+pub struct Lines(File);
+
+impl Lines {
+    pub fn append(path: &Path) -> Lines {
+        Lines(File::options().append(true).create(true).open(path).expect("a file for the lines"))
+    }
+
+    /// In one piece: a power cut of the other filesystem does not tear it.
+    pub fn say(&mut self, line: &Line) {
+        self.0.write_all(format!("{}\n", line.text()).as_bytes()).expect("a line is written");
     }
 }
 
@@ -139,23 +190,19 @@ impl Job {
 
     /// Works until it is killed or something fails.
     pub fn work(&self) -> ! {
-        let mut worker = Worker {
-            job: self,
-            lines: File::options().append(true).create(true).open(&self.lines).expect("a file for the lines"),
-            random: Random::seeded(self.seed),
-        };
+        let mut worker = Worker { job: self, lines: Lines::append(&self.lines), random: Random::seeded(self.seed) };
         let why = match worker.all() {
             Err(why) => why,
             Ok(never) => never,
         };
-        worker.say(&Line::Failed { why });
+        worker.lines.say(&Line::Failed { why });
         std::process::exit(3);
     }
 }
 
 struct Worker<'a> {
     job: &'a Job,
-    lines: File,
+    lines: Lines,
     random: Random,
 }
 
@@ -166,11 +213,6 @@ fn text(e: cowlog::Error) -> String {
 }
 
 impl Worker<'_> {
-    fn say(&mut self, line: &Line) {
-        // In one piece: a power cut of the other filesystem does not tear it.
-        self.lines.write_all(format!("{}\n", line.text()).as_bytes()).expect("a line is written");
-    }
-
     fn all(&mut self) -> Outcome<String> {
         let mut chain = ChainLog::open(&self.job.log(), self.job.log_config(), self.job.generation)?;
         let snaps = self.job.manager().map_err(text)?;
@@ -190,7 +232,7 @@ impl Worker<'_> {
                 49..53 => {
                     chain.log().apply_retention(0).map_err(text)?;
                     let start = chain.log().log_start_offset();
-                    self.say(&Line::Started { start });
+                    self.lines.say(&Line::Started { start });
                 }
                 53..78 => self.create(&mut chain, &snaps)?,
                 78..84 => self.delete(&snaps)?,
@@ -216,17 +258,17 @@ impl Worker<'_> {
     fn flushed(&mut self, chain: &mut ChainLog) {
         let tail = chain.tail();
         if tail.end > tail.start {
-            self.say(&Line::Flushed { end: tail.end, link: tail.link });
+            self.lines.say(&Line::Flushed { end: tail.end, link: tail.link });
         }
     }
 
     fn truncate(&mut self, chain: &mut ChainLog) -> Outcome {
         let to = chain.point_to_truncate_to(&mut self.random);
-        self.say(&Line::BeginTruncate);
+        self.lines.say(&Line::BeginTruncate);
         chain.truncate(to).map_err(text)?;
         let tail = chain.tail();
         if tail.end > tail.start {
-            self.say(&Line::Truncated { end: tail.end, link: tail.link, generation: chain.generation });
+            self.lines.say(&Line::Truncated { end: tail.end, link: tail.link, generation: chain.generation });
         }
         Ok(())
     }
@@ -242,15 +284,21 @@ impl Worker<'_> {
         if tail.end == tail.start {
             return Ok(());
         }
-        self.say(&Line::Created { id: made.id, root: made.root, start: tail.start, end: tail.end, link: tail.link });
+        self.lines.say(&Line::Created {
+            id: made.id,
+            root: made.root,
+            start: tail.start,
+            end: tail.end,
+            link: tail.link,
+        });
         Ok(())
     }
 
     fn delete(&mut self, snaps: &SnapshotManager) -> Outcome {
         let Some(id) = self.any(snaps)? else { return Ok(()) };
-        self.say(&Line::BeginRemove { id: id.clone() });
+        self.lines.say(&Line::BeginRemove { id: id.clone() });
         snaps.delete(&id).map_err(text)?;
-        self.say(&Line::Removed { id });
+        self.lines.say(&Line::Removed { id });
         Ok(())
     }
 
@@ -262,11 +310,11 @@ impl Worker<'_> {
         let plan = snaps.plan_prune(&policy).map_err(text)?;
         let going: Vec<String> = plan.removals().map(|step| step.id.to_string()).collect();
         for id in &going {
-            self.say(&Line::BeginRemove { id: id.clone() });
+            self.lines.say(&Line::BeginRemove { id: id.clone() });
         }
         snaps.prune(&plan).map_err(text)?;
         for id in going {
-            self.say(&Line::Removed { id });
+            self.lines.say(&Line::Removed { id });
         }
         Ok(())
     }
@@ -275,11 +323,11 @@ impl Worker<'_> {
         let Some(id) = self.any(snaps)? else { return Ok(()) };
         let name = format!("restored-{}", self.random.next());
         let target = self.job.dir.join(&name);
-        self.say(&Line::BeginRestore { name: name.clone(), id: id.clone() });
+        self.lines.say(&Line::BeginRestore { name: name.clone(), id: id.clone() });
         snaps.restore_id(&id, RestoreOptions::to(&target)).map_err(text)?;
-        self.say(&Line::Restored { name: name.clone() });
+        self.lines.say(&Line::Restored { name: name.clone() });
         if self.random.below(2) == 0 {
-            self.say(&Line::Forget { name });
+            self.lines.say(&Line::Forget { name });
             std::fs::remove_dir_all(&target).map_err(|e| e.to_string())?;
         }
         Ok(())
