@@ -168,3 +168,17 @@ fn the_method_that_was_asked_for() {
     assert!(!asked(MethodChoice::Reflink, all).contains_key(&Method::Hardlink));
     assert_eq!(asked(MethodChoice::Reflink, no_reflinks()).keys().collect::<Vec<_>>(), [&Method::Copy]);
 }
+
+/// As on an XFS whose directory would have to grow for the new name, while what is unlinked is shared and frees nothing.
+#[test]
+fn a_delete_that_finds_no_room_for_any_rename() {
+    let fs = log(Abilities::default());
+    let manager = manager(&fs, MethodChoice::Auto);
+    manager.create().run().unwrap();
+    manager.create().run().unwrap();
+    (1..=200).for_each(|nth| fs.fail(Op::Rename, nth, Errno::ENOSPC as i32));
+    manager.delete("latest").unwrap();
+    fs.heal();
+    assert_eq!(manager.list().unwrap().len(), 1);
+    assert!(manager.verify("latest", Level::Deep).unwrap().ok);
+}

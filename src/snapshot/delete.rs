@@ -67,8 +67,8 @@ impl SnapshotManager {
     }
 }
 
-/// The commit point. Where even a rename finds no room, as on a full btrfs, files are unlinked in place until it
-/// does: deletion must free space on a full disk.
+/// The commit point. Where even a rename finds no room, as on a full btrfs or XFS, files are unlinked in place until it
+/// does, all of them if need be: deletion must free space on a full disk.
 fn to_trash(store: &Dir, id: SnapshotId) -> Result<()> {
     let rename = || store.rename(id.to_string(), store, id.trash_name(), Rename::NoReplace);
     let Err(mut full) = rename() else { return Ok(()) };
@@ -85,6 +85,10 @@ fn to_trash(store: &Dir, id: SnapshotId) -> Result<()> {
             Ok(()) => return Ok(()),
             Err(e) => full = e,
         }
+    }
+    if is_full(&full) {
+        // What was unlinked is shared, or not free yet; but nothing is left that needed another name.
+        return store.remove_tree(id.to_string());
     }
     Err(full)
 }

@@ -11,7 +11,7 @@ use cowlog::snapshot::{Level, SnapshotConfig, SnapshotManager};
 
 use super::process::{contents, cowlog};
 
-pub const VERBS: [&str; 7] = ["create", "copy", "restore", "delete", "prune", "repair", "verify"];
+pub const VERBS: [&str; 8] = ["create", "copy", "restore", "delete", "prune", "repair", "verify", "list"];
 
 /// A log and a store that commands are run on.
 pub struct Stage {

@@ -66,22 +66,32 @@ impl Mount {
     }
 
     pub fn sized(kind: Kind, mib: u64) -> Option<Mount> {
-        Mount::made_in(kind, mib, home())
+        Mount::made_in(kind, mib, home(), &[])
+    }
+
+    /// Of 300 MiB or little more than nothing: quickly filled. On btrfs bytes and metadata share what there is.
+    pub fn small(kind: Kind) -> Option<Mount> {
+        let (mib, options): (_, &[&str]) = match kind {
+            Kind::Ext4 => (48, &[]),
+            Kind::Xfs => (300, &[]),
+            Kind::Btrfs => (128, &["--mixed"]),
+        };
+        Mount::made_in(kind, mib, home(), options)
     }
 
     /// With its image within another mount.
     pub fn within(kind: Kind, mib: u64, outer: &Mount) -> Option<Mount> {
-        Mount::made_in(kind, mib, TempDir::new_in(outer.path()).expect("a directory in the outer mount"))
+        Mount::made_in(kind, mib, TempDir::new_in(outer.path()).expect("a directory in the outer mount"), &[])
     }
 
-    fn made_in(kind: Kind, mib: u64, home: TempDir) -> Option<Mount> {
+    fn made_in(kind: Kind, mib: u64, home: TempDir, options: &[&str]) -> Option<Mount> {
         if let Err(why) = can_mount(kind) {
             skip(&format!("{kind} cannot be mounted: {why}"));
             return None;
         }
         let image = home.path().join("image");
         fs::File::create(&image).and_then(|f| f.set_len(mib << 20)).expect("room for an image");
-        Mount::of(kind, image, home)
+        Mount::of(kind, image, home, options)
     }
 
     /// On a file that somebody else keeps.
@@ -90,13 +100,13 @@ impl Mount {
             skip(&format!("{kind} cannot be mounted: {why}"));
             return None;
         }
-        Mount::of(kind, image, home())
+        Mount::of(kind, image, home(), &[])
     }
 
-    fn of(kind: Kind, image: PathBuf, home: TempDir) -> Option<Mount> {
+    fn of(kind: Kind, image: PathBuf, home: TempDir, options: &[&str]) -> Option<Mount> {
         let point = home.path().join("mnt");
         fs::create_dir(&point).expect("a directory");
-        run(kind.mkfs().arg(&image)).unwrap_or_else(|e| panic!("{e}"));
+        run(kind.mkfs().args(options).arg(&image)).unwrap_or_else(|e| panic!("{e}"));
         if let Err(why) = attach(&image, &point) {
             skip(&why);
             return None;
