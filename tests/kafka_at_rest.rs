@@ -163,6 +163,44 @@ fn one_partition_goes_to_the_store_beside_its_data_directory() {
 }
 
 #[test]
+fn the_latest_is_that_of_the_scope_in_a_store_of_any_place() {
+    let (temp, root) = fixtures::unpack("plain-clean");
+    for store in [None, Some(temp.path().join("elsewhere"))] {
+        let of = |path: &Path| {
+            let config =
+                SnapshotConfig { store: store.clone(), max_copy: Some(u64::MAX), ..config(MethodChoice::Auto) };
+            SnapshotManager::open_with(path, config).unwrap()
+        };
+        let (all, zero, one) = (of(&root), of(&root.join("orders-0")), of(&root.join("orders-1")));
+        let [all_id, zero_id, one_id] = [&all, &zero, &one].map(|m| m.create().run().unwrap().snapshot.id);
+        assert_eq!([&all, &zero, &one].map(|m| m.get("latest").unwrap().id), [all_id, zero_id.clone(), one_id.clone()]);
+        assert_eq!(zero.list().unwrap().iter().map(|s| &s.id).collect::<Vec<_>>(), [&zero_id]);
+        let policy = cowlog::Policy { max_snapshots: 1, ..cowlog::Policy::default() };
+        zero.create().run().unwrap();
+        let gone = zero.plan_prune(&policy).unwrap().removals().map(|s| s.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(gone, [zero_id]);
+        assert_eq!(one.get("latest").unwrap().id, one_id);
+    }
+}
+
+#[test]
+fn a_store_is_not_shared_by_two_sources() {
+    let (temp, root) = fixtures::unpack("plain-clean");
+    let (_other, twin) = fixtures::unpack("plain-clean");
+    let of = |path: &Path| {
+        let store = Some(temp.path().join("elsewhere"));
+        let config = SnapshotConfig { store, max_copy: Some(u64::MAX), ..config(MethodChoice::Auto) };
+        SnapshotManager::open_with(path, config).unwrap()
+    };
+    of(&root).create().run().unwrap();
+    let refused = of(&twin).create().run().unwrap_err();
+    assert!(refused.to_string().contains("holds the snapshots of"), "{refused}");
+    // One that was moved goes on.
+    fs::rename(&root, temp.path().join("moved")).unwrap();
+    of(&temp.path().join("moved")).create().run().unwrap();
+}
+
+#[test]
 fn a_restored_log_can_be_cut_at_an_offset() {
     let (temp, root) = fixtures::unpack("plain-clean");
     let manager = SnapshotManager::open_with(root.join("orders-0"), config(MethodChoice::Auto)).unwrap();

@@ -147,6 +147,7 @@ fn begin(
     // Leftovers of the dead may be in the way of a full disk; that they cannot be removed is no reason to stop.
     let _ = store.sweep(&guard);
     let records = store.reconcile()?.catalogue.snapshots;
+    manager.refuse_strange_store(store, &records, &source.scope)?;
     let of_scope = |r: &&Record| r.scope == source.scope && r.damaged.is_none();
     if !force {
         too_soon(manager, records.iter().rfind(of_scope), now)?;

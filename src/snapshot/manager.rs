@@ -168,30 +168,58 @@ impl SnapshotManager {
         })
     }
 
-    /// The scope that the source's path selects in its store; `None` selects all snapshots.
-    pub(super) fn scope(&self) -> Result<Option<Scope>> {
-        Ok(self.location()?.and_then(|found| found.scope))
+    /// The scope that the source's path selects among these; `None` selects all snapshots.
+    fn scope(&self, records: &[Record]) -> Result<Option<Scope>> {
+        let Some(found) = self.location()? else { return Ok(None) };
+        if found.scope.is_some() || self.config.store.is_none() {
+            return Ok(found.scope);
+        }
+        // A store that was named may be that of a data directory, or of a log that stands alone under such a name.
+        let of_data_dir = records.iter().any(|r| r.scope != Scope::All || !r.logs.is_empty());
+        Ok(store::partition_scope(&self.fs.canonical(&self.source)).filter(|_| of_data_dir))
     }
 
     /// What the store knows, without writing to it, restricted to the source's scope.
     pub(super) fn records(&self, store: &Store) -> Result<Vec<Record>> {
         let mut records = store.reconcile()?.catalogue.snapshots;
-        if let Some(scope) = self.scope()? {
+        if let Some(scope) = self.scope(&records)? {
             // A snapshot that cannot be read could be of any scope.
             records.retain(|r| r.scope == scope || r.root.is_empty());
         }
         Ok(records)
     }
 
-    /// The snapshot that is meant.
+    /// The snapshot that is meant. The latest one is that of the source's own scope.
     pub(super) fn resolve(&self, store: &Store, id: &str) -> Result<SnapshotId> {
         let query: IdQuery = id.parse()?;
-        let ids: Vec<SnapshotId> = if query.is_latest() && self.scope()?.is_some() {
-            self.records(store)?.iter().filter(|r| r.damaged.is_none()).map(|r| r.id).collect()
+        let ids: Vec<SnapshotId> = if query.is_latest() {
+            let records = self.records(store)?;
+            match self.scope(&records)? {
+                Some(_) => records.iter().filter(|r| r.damaged.is_none()).map(|r| r.id).collect(),
+                None => records.iter().filter(|r| r.scope == Scope::All).map(|r| r.id).collect(),
+            }
         } else {
             store.ids()?
         };
         query.resolve(&ids)?.ok_or_else(|| no_such(store, &query))
+    }
+
+    /// A store that was named must not be another source's: each would prune and restore what is the other's.
+    pub(super) fn refuse_strange_store(&self, store: &Store, records: &[Record], scope: &Scope) -> Result<()> {
+        let last = records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none());
+        let (Some(named), Some(last)) = (&self.config.store, last) else { return Ok(()) };
+        let Ok(loaded) = store.load(last.id) else { return Ok(()) };
+        let (theirs, ours) = (PathBuf::from(loaded.manifest.source.path), self.fs.canonical(&self.source));
+        // One that is gone was moved.
+        if theirs == ours || crate::fs::Dir::open_on(self.fs.clone(), &theirs).is_err() {
+            return Ok(());
+        }
+        Err(ValidationError::Refused {
+            what: format!("{} holds the snapshots of {}", named.display(), theirs.display()),
+            path: Some(named.clone()),
+            hint: Some("give each source a store of its own".into()),
+        }
+        .into())
     }
 
     /// Best effort: whoever cannot write to the store cannot clean up in it either.

@@ -55,7 +55,8 @@ pub fn beside(path: &Path) -> Option<PathBuf> {
     Some(path.with_file_name(name))
 }
 
-fn partition_scope(source: &Path) -> Option<Scope> {
+/// The partition whose directory's name this is.
+pub fn partition_scope(source: &Path) -> Option<Scope> {
     let found = datadir::parse_partition_name(source.file_name()?.to_str()?)?;
     Some(Scope::Partition { topic: found.topic, partition: found.partition })
 }

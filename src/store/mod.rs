@@ -32,7 +32,7 @@ pub use digests::DigestList;
 pub(crate) use id::StoreName;
 pub use id::{IdQuery, SnapshotId};
 pub use load::Loaded;
-pub use locate::{Location, beside, locate, places};
+pub use locate::{Location, beside, locate, partition_scope, places};
 pub use manifest::{
     DirManifest, FileManifest, FileRole, LogManifest, Manifest, Scope, SourceKind, SourceManifest, VERSION,
 };
