@@ -32,7 +32,7 @@ impl<'a> View<'a> {
     }
 
     fn batches_of(self, segments: &'a [i64], from: i64) -> Batches<'a> {
-        Batches { view: self, rest: segments, from, current: None, window: Window::default() }
+        Batches { view: self, rest: segments, from, begun: false, current: None, window: Window::default() }
     }
 
     fn is_active(&self, base: i64) -> bool {
@@ -103,6 +103,8 @@ pub struct Batches<'a> {
     rest: &'a [i64],
     /// The least offset that is still wanted.
     from: i64,
+    /// A batch was given: `from` lies behind it, no longer within one.
+    begun: bool,
     current: Option<Segment>,
     window: Window,
 }
@@ -148,6 +150,9 @@ impl Batches<'_> {
                 segment.position += size;
                 continue;
             }
+            if self.begun && header.base_offset < self.from {
+                return Err(segment.broken("its offsets overlap those before it"));
+            }
             if header.base_offset >= self.view.log_end {
                 return Ok(None);
             }
@@ -160,7 +165,7 @@ impl Batches<'_> {
             let bytes = self.window.at(&segment.log, segment.position, size)?.to_vec();
             let batch = Batch::from_bytes(bytes).map_err(|e| segment.broken(&e.to_string()))?;
             segment.position += size;
-            self.from = header.next_offset();
+            (self.from, self.begun) = (header.next_offset(), true);
             return Ok(Some(batch));
         }
     }

@@ -207,3 +207,22 @@ fn ten_thousand_segments_open_quickly() {
     fill(&mut log, 1);
     println!("opened in {took:?}");
 }
+
+#[test]
+fn segments_that_overlap_are_damage_and_never_read_twice() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("log");
+    let mut log = Log::open(&dir).unwrap();
+    let mut batch = BatchBuilder::new();
+    (0..10).for_each(|n| drop(batch.record(n, None, Some(b"a value"))));
+    log.append(batch.build().unwrap()).unwrap();
+    log.close().unwrap();
+    // The offset is not covered by the batch's CRC.
+    let mut bytes = std::fs::read(dir.join("00000000000000000000.log")).unwrap();
+    bytes[..8].copy_from_slice(&5i64.to_be_bytes());
+    std::fs::write(dir.join("00000000000000000005.log"), bytes).unwrap();
+    let reader = LogReader::open(&dir).unwrap();
+    let read: Vec<_> = reader.read_from(0).collect();
+    assert!(matches!(read.as_slice(), [Ok(_), Err(cowlog::Error::Integrity(_))]), "{read:?}");
+    assert_eq!(reader.read_from(7).next().unwrap().unwrap().header().base_offset, 5);
+}
