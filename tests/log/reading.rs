@@ -214,7 +214,9 @@ fn segments_that_overlap_are_damage_and_never_read_twice() {
     let dir = temp.path().join("log");
     let mut log = Log::open(&dir).unwrap();
     let mut batch = BatchBuilder::new();
-    (0..10).for_each(|n| drop(batch.record(n, None, Some(b"a value"))));
+    for n in 0..10 {
+        batch.record(n, None, Some(b"a value"));
+    }
     log.append(batch.build().unwrap()).unwrap();
     log.close().unwrap();
     // The offset is not covered by the batch's CRC.
