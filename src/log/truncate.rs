@@ -21,6 +21,7 @@ impl Log {
     pub fn truncate_to(&mut self, offset: i64) -> Result<i64> {
         self.check()?;
         if offset >= self.log_end_offset() {
+            self.flush()?;
             return Ok(self.log_end_offset());
         }
         self.check_range(offset, self.log_end_offset(), "the end of the log")?;
