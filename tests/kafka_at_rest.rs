@@ -97,6 +97,30 @@ fn every_fixture_survives_a_snapshot() {
 }
 
 #[test]
+fn files_named_like_a_snapshots_own_are_left_out_at_the_root() {
+    const NAMES: [&str; 3] = ["manifest.b3", "manifest.json", "state.json"];
+    let (temp, root) = fixtures::unpack("compacted-clean");
+    for name in NAMES {
+        fs::write(root.join(name), "not ours").unwrap();
+        fs::write(root.join("ledger-0").join(name), "a partition's").unwrap();
+    }
+    let manager = SnapshotManager::open_with(&root, config(MethodChoice::Auto)).unwrap();
+    let created = manager.create().run().unwrap();
+    let left_out: BTreeSet<_> = created.left_out.iter().map(|l| l.path.as_str()).collect();
+    assert!(NAMES.iter().all(|name| left_out.contains(name)), "{left_out:?}");
+    for _ in 0..2 {
+        let report = manager.verify("latest", Level::Deep).unwrap();
+        assert!(report.ok && report.extra.is_empty(), "{report:#?}");
+    }
+    let target = temp.path().join("restored");
+    manager.restore_id("latest", RestoreOptions::to(&target)).unwrap();
+    for name in NAMES {
+        assert!(!target.join(name).exists());
+        assert_eq!(fs::read(target.join("ledger-0").join(name)).unwrap(), b"a partition's");
+    }
+}
+
+#[test]
 fn offsets_and_segments_are_those_of_the_table() {
     let expected: &[(&str, &str, i64, i64, u64)] = &[
         ("plain-clean", "orders-0", 0, 10000, 4),

@@ -12,7 +12,7 @@ use crate::error::{Result, ValidationError};
 use crate::fs::{Attributes, Dir, Entry, FileKind, Identity, Method, Stat, write_new_unsynced};
 use crate::kafka::{Profile, datadir};
 use crate::log::{self, Checkpoint, Cut, CutQuality, IndexBytes, Listing, SealedSegment, SegmentEntry, SegmentFile};
-use crate::store::{FileManifest, FileRole, LogManifest};
+use crate::store::{self, FileManifest, FileRole, LogManifest};
 
 /// One log, its unchanged files inherited already.
 pub(super) struct LogCapture<'a> {
@@ -368,9 +368,12 @@ fn side_file<'a>(log: &SourceLog, entry: &'a Entry) -> Result<Side<'a>> {
             format!("{:?} in {} is not UTF-8, which a manifest cannot name", entry.name, log.dir.path().display());
         return Err(ValidationError::refused(what).into());
     };
-    let ours = [log::CHECKPOINT, log::WRITER_LOCK, log::SEGMENTS_LOCK, crate::store::IN_LOG];
+    let ours = [log::CHECKPOINT, log::WRITER_LOCK, log::SEGMENTS_LOCK, store::IN_LOG];
     if log.profile == Profile::Native && (ours.contains(&name) || name.ends_with(".tmp")) {
         return Ok(Side::Ours);
+    }
+    if log.prefix.is_empty() && store::RESERVED.contains(&name) {
+        return Ok(Side::Leave(store::RESERVED_WHY.into()));
     }
     if let Some(why) = datadir::left_out_in_partition(name) {
         return Ok(Side::Leave(why.to_string()));

@@ -8,7 +8,7 @@ use crate::fs::{Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file};
 use crate::kafka::{Profile, datadir};
 use crate::log::{self, HeldCut};
 use crate::observe::Observer;
-use crate::store::{Scope, SourceKind};
+use crate::store::{self, Scope, SourceKind};
 use std::sync::Arc;
 
 /// A source, open, with its native logs locked against truncation and retention.
@@ -143,14 +143,19 @@ impl Source {
             let topic = Some((found.topic, found.partition));
             logs.push(SourceLog::open(found.name, topic, sub, its, marks, None, deadline)?);
         }
+        let (reserved, root_files): (Vec<String>, Vec<String>) =
+            inventory.root_files.into_iter().partition(|name| store::RESERVED.contains(&name.as_str()));
+        let mut left_out: Vec<LeftOut> =
+            inventory.left_out.into_iter().map(|l| LeftOut { path: l.path, why: l.why }).collect();
+        left_out.extend(reserved.into_iter().map(|path| LeftOut { path, why: store::RESERVED_WHY.into() }));
         let native = !logs.is_empty() && logs.iter().all(|l| l.profile == Profile::Native);
         Ok(Source {
             kind: SourceKind::Data,
             profile: if native { Profile::Native } else { Profile::Kafka },
             scope: Scope::All,
             logs,
-            root_files: inventory.root_files,
-            left_out: inventory.left_out.into_iter().map(|l| LeftOut { path: l.path, why: l.why }).collect(),
+            root_files,
+            left_out,
             data_dir: Some(dir.clone()),
             dir,
         })

@@ -52,6 +52,10 @@ pub const MANIFEST: &str = "manifest.json";
 pub const DIGESTS: &str = "manifest.b3";
 /// See [`MANIFEST`].
 pub const STATE: &str = "state.json";
+/// What no file of a source may be called in a snapshot's own directory.
+pub(crate) const RESERVED: [&str; 3] = [MANIFEST, DIGESTS, STATE];
+/// Why such a file is left out.
+pub(crate) const RESERVED_WHY: &str = "its name is one of a snapshot's own files";
 /// The names within a store.
 pub const CATALOGUE: &str = "snapshots.json";
 /// See [`CATALOGUE`].

@@ -55,6 +55,30 @@ fn create_list_get_restore_delete() {
 }
 
 #[test]
+fn a_snapshot_that_was_copied_away_is_a_source_like_any_other() {
+    let (temp, log) = temp();
+    make_log(&log, 200);
+    let first = manager(&log).create().tag("kept").run().unwrap().snapshot;
+    let copy = temp.path().join("copy");
+    let status = std::process::Command::new("cp").arg("-r").args([&first.path, &copy]).status().unwrap();
+    assert!(status.success());
+
+    let snaps = manager(&copy);
+    let created = snaps.create().run().unwrap();
+    let left_out: BTreeSet<_> = created.left_out.iter().map(|l| l.path.as_str()).collect();
+    assert_eq!(left_out, BTreeSet::from(["manifest.json", "manifest.b3", "state.json"]));
+    for _ in 0..2 {
+        let report = snaps.verify("latest", Level::Deep).unwrap();
+        assert!(report.ok && report.extra.is_empty(), "{report:#?}");
+    }
+    assert!(snaps.create().run().is_ok(), "the next one inherits from it");
+    assert!(snaps.verify("latest", Level::Deep).unwrap().ok);
+    let target = temp.path().join("restored");
+    snaps.restore_id("latest", RestoreOptions::to(&target)).unwrap();
+    assert_eq!(content(&target), content(&log));
+}
+
+#[test]
 fn an_empty_log() {
     let (temp, log) = temp();
     make_log(&log, 0);
