@@ -1,6 +1,7 @@
 //! Taking a snapshot.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::outcome::{Created, SnapshotInfo};
 use super::previous::{Previous, PreviousLog};
 use super::source::Source;
 use super::staging::StagedSnapshot;
-use crate::error::{ConcurrencyError, Error, Result};
+use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Guard, LockMode, Method, Open, Sharer, settle, try_lock_dir};
 use crate::log::{HeldCut, Listing, list_log};
 use crate::observe::Observer;
@@ -79,6 +80,7 @@ impl<'m> Create<'m> {
             Source::open(manager.fs(), manager.source(), config.profile, in_data_store, cut, &deadline, observer)?;
         let store = manager.make_store(&source)?;
         let now = config.clock.now();
+        refuse_strange_store(manager, &store, &source.scope)?;
         let (staged, previous) = begin(manager, &store, &source, force, now, &deadline)?;
         let sharer = Sharer::new(config.method, observer);
         let store_path = store.dir().path();
@@ -147,7 +149,6 @@ fn begin(
     // Leftovers of the dead may be in the way of a full disk; that they cannot be removed is no reason to stop.
     let _ = store.sweep(&guard);
     let records = store.reconcile()?.catalogue.snapshots;
-    manager.refuse_strange_store(store, &records, &source.scope)?;
     let of_scope = |r: &&Record| r.scope == source.scope && r.damaged.is_none();
     if !force {
         too_soon(manager, records.iter().rfind(of_scope), now)?;
@@ -165,6 +166,26 @@ fn begin(
     drop(guard);
     let previous = held.and_then(|(id, guard)| Some(Previous::new(id, guard.dir()?.clone(), guard)));
     Ok((staged, previous))
+}
+
+/// A store that was named must not be another source's: each would prune and restore what is the other's. Looked at before
+/// the store is locked: reading a manifest may take longer than others should wait.
+fn refuse_strange_store(manager: &SnapshotManager, store: &Store, scope: &Scope) -> Result<()> {
+    let Some(named) = &manager.config().store else { return Ok(()) };
+    let records = store.reconcile()?.catalogue.snapshots;
+    let last = records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none());
+    let Some(Ok(loaded)) = last.map(|r| store.load(r.id)) else { return Ok(()) };
+    let (theirs, ours) = (PathBuf::from(loaded.manifest.source.path), manager.fs().canonical(manager.source()));
+    // One that is gone was moved.
+    if theirs == ours || Dir::open_on(manager.fs().clone(), &theirs).is_err() {
+        return Ok(());
+    }
+    Err(ValidationError::Refused {
+        what: format!("{} holds the snapshots of {}", named.display(), theirs.display()),
+        path: Some(named.clone()),
+        hint: Some("give each source a store of its own".into()),
+    }
+    .into())
 }
 
 fn too_soon(manager: &SnapshotManager, last: Option<&Record>, now: i64) -> Result<()> {

@@ -204,24 +204,6 @@ impl SnapshotManager {
         query.resolve(&ids)?.ok_or_else(|| no_such(store, &query))
     }
 
-    /// A store that was named must not be another source's: each would prune and restore what is the other's.
-    pub(super) fn refuse_strange_store(&self, store: &Store, records: &[Record], scope: &Scope) -> Result<()> {
-        let last = records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none());
-        let (Some(named), Some(last)) = (&self.config.store, last) else { return Ok(()) };
-        let Ok(loaded) = store.load(last.id) else { return Ok(()) };
-        let (theirs, ours) = (PathBuf::from(loaded.manifest.source.path), self.fs.canonical(&self.source));
-        // One that is gone was moved.
-        if theirs == ours || crate::fs::Dir::open_on(self.fs.clone(), &theirs).is_err() {
-            return Ok(());
-        }
-        Err(ValidationError::Refused {
-            what: format!("{} holds the snapshots of {}", named.display(), theirs.display()),
-            path: Some(named.clone()),
-            hint: Some("give each source a store of its own".into()),
-        }
-        .into())
-    }
-
     /// Best effort: whoever cannot write to the store cannot clean up in it either.
     fn sweep(&self, store: &Store) {
         let now = Deadline::after(std::time::Duration::ZERO, &self.config.observer);

@@ -114,6 +114,7 @@ fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTr
     let clock_is_back = records.first().is_some_and(|r| r.timestamp > now);
     let step = |record: &Record| {
         let (remove, reason) = match counted.get(&record.id) {
+            _ if record.state_unreadable => (false, STATE_UNREADABLE.to_owned()),
             _ if record.pinned => (false, "pinned".to_owned()),
             rank => {
                 let age = Duration::from_millis(u64::try_from(now.saturating_sub(record.timestamp)).unwrap_or(0));
@@ -146,6 +147,8 @@ fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTr
     };
     records.into_iter().map(step).collect()
 }
+
+const STATE_UNREADABLE: &str = "its state cannot be read, it counts as pinned";
 
 fn is_damaged(record: &Record) -> bool {
     record.damaged.is_some() || record.verified.as_ref().is_some_and(|(_, _, ok)| !ok)
@@ -197,13 +200,20 @@ impl fmt::Display for Span {
 }
 
 impl SnapshotManager {
-    /// What a policy would do to the snapshots of the source. Nothing is changed.
+    /// What a policy would do to the snapshots of the source. Nothing is changed. The observer is warned of those that
+    /// cannot be read.
     pub fn plan_prune(&self, policy: &Policy) -> Result<PrunePlan> {
         let Some(store) = self.find_store()? else { return Ok(PrunePlan::default()) };
         let records = self.records(&store)?;
         let guard = store.lock(LockMode::Shared, &self.deadline())?;
         let in_use = records.iter().map(|r| r.id).filter(|id| store.is_in_use(*id, &guard)).collect();
         drop(guard);
+        for record in &records {
+            let why = record.damaged.as_deref().or(record.state_unreadable.then_some(STATE_UNREADABLE));
+            if let Some(why) = why {
+                self.config().observer.warn(&format!("{}: {why}", record.id));
+            }
+        }
         Ok(plan(&records, policy, self.config().clock.now(), &in_use))
     }
 

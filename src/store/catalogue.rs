@@ -65,6 +65,9 @@ pub struct Record {
     /// From the state.
     #[serde(default)]
     pub pinned: bool,
+    /// The state could not be read: nobody knows whether it is pinned, so it counts as pinned.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub state_unreadable: bool,
     /// From the state.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
@@ -201,6 +204,7 @@ impl Record {
             oldest_read: None,
             root: String::new(),
             pinned: false,
+            state_unreadable: false,
             tags: BTreeSet::new(),
             verified: None,
             damaged: Some(why.into()),
@@ -210,6 +214,11 @@ impl Record {
 
     pub(super) fn with_state(mut self, state: &State) -> Self {
         self.pinned = state.pinned;
+        self.state_unreadable = state.unreadable;
+        if state.unreadable {
+            // Read again next time: it may have been a moment's error.
+            self.seen = None;
+        }
         self.tags = state.tags.clone();
         self.verified = state.verified.as_ref().map(|v| (v.at, v.level.clone(), v.ok));
         self

@@ -62,6 +62,22 @@ fn an_unreadable_manifest_stays_listed() {
 }
 
 #[test]
+fn prune_keeps_what_it_cannot_read_and_says_so() {
+    let stage = Stage::new();
+    let ids = [stage.create(), stage.create(), stage.create()];
+    fs::write(stage.snapshot(&ids[0]).join("state.json"), b"{").unwrap();
+    fs::write(stage.snapshot(&ids[1]).join("manifest.json"), b"{").unwrap();
+    let ended = stage.run("prune", &["--max-snapshots", "1"]).expect_code(0);
+    assert!(ended.stderr.contains(&format!("{}: its state cannot be read", ids[0])), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("{}: manifest.json", ids[1])), "{}", ended.stderr);
+    assert_eq!(stage.run("list", &["--json"]).json().as_array().unwrap().len(), 3);
+    // As soon as it can be read it counts again.
+    fs::remove_file(stage.snapshot(&ids[0]).join("state.json")).unwrap();
+    stage.run("prune", &["--max-snapshots", "1"]).expect_code(0);
+    assert!(!stage.snapshot(&ids[0]).exists() && stage.snapshot(&ids[1]).exists());
+}
+
+#[test]
 fn a_missing_file_a_longer_one_and_a_stranger() {
     let stage = Stage::new();
     let id = stage.create();
