@@ -83,7 +83,7 @@ fn a_store_or_a_target_on_another_filesystem() {
     let refused = with(Some(1000)).create().run().expect_err("too much");
     let Error::Validation(ValidationError::TooMuchToCopy { bytes, limit, .. }) = refused else { panic!("{refused}") };
     assert!(bytes > limit && limit == 1000);
-    assert!(strays(&store).is_empty() && with(None).list().expect("a list").is_empty());
+    assert!(!store.exists() && with(None).list().expect("a list").is_empty());
 
     let made = with(Some(1 << 20)).create().run().expect("allowed").snapshot;
     assert_eq!((made.bytes_shared, made.methods.keys().collect::<Vec<_>>()), (0, vec![&Method::Copy]));
@@ -96,6 +96,15 @@ fn a_store_or_a_target_on_another_filesystem() {
         with(None).restore_id("latest", RestoreOptions::to(&target)).expect("restored");
         assert_eq!(content(&target), content(&log));
     }
+}
+
+#[test]
+fn a_source_that_is_a_mount_point_is_told_what_to_do() {
+    let Some(xfs) = Mount::new(Kind::Xfs) else { return };
+    make_old_log(&xfs.path().join("orders-0"), 30);
+    fs::write(xfs.path().join("meta.properties"), "version=1\n").expect("written");
+    let refused = manager(xfs.path(), |c| c.max_copy = Some(1)).create().run().expect_err("nothing is shared");
+    assert!(refused.hint().is_some_and(|hint| hint.contains("below the mount point")), "{refused:?}");
 }
 
 #[test]

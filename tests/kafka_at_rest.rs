@@ -204,6 +204,10 @@ fn the_latest_is_that_of_the_scope_in_a_store_of_any_place() {
         let gone = zero.plan_prune(&policy).unwrap().removals().map(|s| s.id.to_string()).collect::<Vec<_>>();
         assert_eq!(gone, [zero_id]);
         assert_eq!(one.get("latest").unwrap().id, one_id);
+        // An older one is not passed off as the latest.
+        let newest = one.create().run().unwrap().snapshot;
+        fs::write(newest.path.join("manifest.json"), "{").unwrap();
+        assert_eq!(one.get("latest").unwrap_err().kind(), cowlog::error::Kind::Integrity);
     }
 }
 
@@ -222,6 +226,30 @@ fn a_store_is_not_shared_by_two_sources() {
     // One that was moved goes on.
     fs::rename(&root, temp.path().join("moved")).unwrap();
     of(&temp.path().join("moved")).create().run().unwrap();
+}
+
+#[test]
+fn damage_below_what_a_broker_had_flushed_is_no_torn_tail() {
+    let (_temp, root) = fixtures::unpack("plain-clean");
+    let log = root.join("orders-1/00000000000000000000.log");
+    let active = fs::read_dir(root.join("orders-1")).unwrap().map(|e| e.unwrap().path());
+    let active = active.filter(|p| p.extension().is_some_and(|e| e == "log")).max().unwrap_or(log);
+    let whole = fs::read(&active).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    fs::write(&active, &flipped).unwrap();
+    for source in [root.clone(), root.join("orders-1")] {
+        let manager = SnapshotManager::open_with(&source, config(MethodChoice::Auto)).unwrap();
+        let refused = manager.create().run().unwrap_err();
+        assert_eq!(refused.kind(), cowlog::error::Kind::Integrity, "{refused}");
+        assert!(refused.hint().is_some() && refused.to_string().contains("orders-1"), "{refused}");
+        assert_eq!(manager.list().unwrap().len(), 0);
+    }
+    // What a broker's checkpoints do not vouch for may be torn.
+    for name in ["recovery-point-offset-checkpoint", "replication-offset-checkpoint"] {
+        fs::remove_file(root.join(name)).unwrap();
+    }
+    SnapshotManager::open_with(&root, config(MethodChoice::Auto)).unwrap().create().run().unwrap();
 }
 
 #[test]

@@ -264,7 +264,10 @@ impl World {
         let mut expected = self.snapshots[id].clone();
         if let Some(until) = until {
             options = options.until_offset(until);
+            let start = expected.start;
             expected = expected.cut(until);
+            // What lay below its start stays deleted.
+            (expected.start, expected.end) = (start, expected.end.max(start));
         }
         let restored = self.manager().restore_id(id, options).unwrap();
         let found = Records::read(self.root.open_dir(&name).unwrap()).unwrap();

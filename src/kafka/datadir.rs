@@ -11,7 +11,7 @@ use crate::log::{CHECKPOINT, SegmentFile, parse_segment_name};
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 pub(super) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
-pub(super) const META: &str = "meta.properties";
+pub(crate) const META: &str = "meta.properties";
 const BROKER_LOCK: &str = ".lock";
 pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 /// The file that ties a partition's directory to its topic's id.

@@ -37,6 +37,18 @@ pub struct Durable {
     pub bytes: u64,
 }
 
+impl Durable {
+    /// Whether some of it is gone from a log whose last segment is `last` (base offset, bytes of whole batches) and whose
+    /// records end at `end`. A segment that held nothing may be missing.
+    pub(crate) fn is_gone(&self, last: Option<(i64, u64)>, end: i64) -> bool {
+        match last {
+            Some((base, bytes)) if base == self.segment => bytes < self.bytes,
+            Some((base, _)) if base > self.segment => false,
+            _ => self.bytes > 0 || end < self.segment,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
@@ -97,6 +109,16 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_empty_segment_may_go() {
+        let durable = Durable { segment: 5, bytes: 9 };
+        assert!(!durable.is_gone(Some((5, 9)), 7) && !durable.is_gone(Some((8, 0)), 8));
+        assert!(durable.is_gone(Some((5, 8)), 6) && durable.is_gone(Some((0, 99)), 5) && durable.is_gone(None, 5));
+        let empty = Durable { segment: 5, bytes: 0 };
+        assert!(!empty.is_gone(Some((0, 99)), 5) && !empty.is_gone(None, 5));
+        assert!(empty.is_gone(Some((0, 98)), 4) && empty.is_gone(None, 0));
+    }
 
     #[test]
     fn what_is_written_is_read() {

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checkpoint::{CHECKPOINT, Checkpoint, SEGMENTS_LOCK, WRITER_LOCK};
+use super::checkpoint::{CHECKPOINT, Checkpoint, Durable, SEGMENTS_LOCK, WRITER_LOCK};
 use super::config::{HighWatermark, LogConfig};
-use super::recover::{Active, activate, create_segment, damaged, rebuild_indexes, scan_kept, sealed_looks_right};
+use super::recover::{Active, Kept, activate, create_segment, rebuild_indexes, scan_kept, sealed_looks_right};
 use super::scan::Stop;
 use super::segment::{Listing, SegmentEntry, SegmentFile, list_log, parse_segment_name};
 use super::writer::Log;
@@ -30,8 +30,9 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// `Concurrency` where another writer has it open; `Integrity` where records below the checkpointed high watermark
-    /// are gone or a segment whose indexes had to be rebuilt is damaged; `Validation` for a directory of a broker.
+    /// `Concurrency` where another writer has it open; `Integrity` where records are gone that lay below the checkpointed
+    /// high watermark or were durable when the log was closed, and where a segment whose indexes had to be rebuilt is
+    /// damaged; `Validation` for a directory of a broker and for a snapshot. None of these changes a segment.
     pub fn open(path: impl AsRef<Path>) -> Result<Log> {
         Log::open_with(path, LogConfig::default())
     }
@@ -71,15 +72,25 @@ impl Log {
         let writer = lock_file(&dir, WRITER_LOCK, LockMode::Exclusive, &deadline, "one writer at a time")?;
         let checkpoint = Checkpoint::read(&dir)?;
         let mut listing = list_log(&dir)?;
-        let mut recovery = Recovery::default();
+        let kept = read_active(&dir, &listing, checkpoint, &config)?;
         sweep(&dir, &listing)?;
+        // From here on the log may be shorter than the mark says.
+        let durable = checkpoint.and_then(|c| c.durable);
+        let checkpoint = checkpoint.map(|c| Checkpoint { durable: None, ..c });
+        if let Some(checkpoint) = checkpoint.filter(|_| durable.is_some()) {
+            checkpoint.write(&dir)?;
+        }
+        let mut recovery = Recovery::default();
         if let Some(checkpoint) = checkpoint {
             recovery.removed = finish_retention(&dir, &mut listing, &checkpoint, &config)?;
         }
         recovery.rebuilt_indexes = mend_sealed(&dir, &listing, &config)?;
-        let active = match listing.active() {
-            Some(segment) => open_active(&dir, segment.base(), checkpoint, &config, &mut recovery)?,
-            None => first_segment(&dir, checkpoint, &config)?,
+        let active = match kept {
+            Some((base, kept)) => open_active(&dir, base, kept, durable, &config, &mut recovery)?,
+            None => {
+                let start = checkpoint.map_or(0, |c| c.log_start_offset);
+                create_segment(&dir, start, config.index_interval, config.file_mode)?
+            }
         };
         // A segment that an interrupted roll made, or one that truncation uncovered, may not be durable by name.
         dir.sync()?;
@@ -119,7 +130,18 @@ pub(super) fn lock_segments(dir: &Dir, config: &LogConfig, mode: LockMode) -> Re
     lock_file(dir, SEGMENTS_LOCK, mode, &deadline, "a snapshot sharing segments, or their removal")
 }
 
+/// The digests of a snapshot, in one and in a copy of one.
+const DIGESTS: &str = "manifest.b3";
+
 fn refuse_foreign(dir: &Dir) -> Result<()> {
+    if dir.try_stat(DIGESTS)?.is_some() {
+        return Err(ValidationError::Refused {
+            what: format!("{} is a snapshot: {DIGESTS} is there", dir.path().display()),
+            path: Some(dir.path().to_owned()),
+            hint: Some("restore it and open what was restored; a `LogReader` reads it as it is".into()),
+        }
+        .into());
+    }
     if Checkpoint::read(dir)?.is_some() {
         return Ok(());
     }
@@ -187,24 +209,47 @@ fn mend_sealed(dir: &Dir, listing: &Listing, config: &LogConfig) -> Result<Vec<i
     Ok(rebuilt)
 }
 
+/// Reads the last segment, and holds it against what is known to have been durable before anything is changed.
+fn read_active(
+    dir: &Dir,
+    listing: &Listing,
+    checkpoint: Option<Checkpoint>,
+    config: &LogConfig,
+) -> Result<Option<(i64, Kept)>> {
+    let start = checkpoint.map_or(0, |c| c.log_start_offset);
+    let promised = checkpoint.map_or(0, |c| c.high_watermark.unwrap_or(0).max(c.log_start_offset));
+    let durable = checkpoint.and_then(|c| c.durable);
+    let Some(base) = listing.active().map(|segment| segment.base()) else {
+        let gone = promised > start || durable.is_some_and(|d| d.is_gone(None, start));
+        if gone && !config.accept_loss {
+            let what = format!("it has no segment, but records from {start} on were durable");
+            return Err(IntegrityError { hint: Some(WAY_OUT.into()), ..IntegrityError::new(dir.path(), what) }.into());
+        }
+        return Ok(None);
+    };
+    let log = dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
+    let kept = scan_kept(&log, base, config.index_interval, i64::MAX)?;
+    let gone =
+        kept.next_offset < promised || durable.is_some_and(|d| d.is_gone(Some((base, kept.bytes)), kept.next_offset));
+    if gone && !config.accept_loss {
+        let (end, at, stop) = (kept.next_offset, kept.bytes, &kept.stop);
+        let what = format!("it ends at offset {end} (at byte {at}: {stop}), but records behind that were durable");
+        return Err(IntegrityError { hint: Some(WAY_OUT.into()), ..IntegrityError::new(log.path(), what) }.into());
+    }
+    Ok(Some((base, kept)))
+}
+
+const WAY_OUT: &str = "restore a snapshot that verifies, or open it with `accept_loss` to go on without those records";
+
 fn open_active(
     dir: &Dir,
     base: i64,
-    checkpoint: Option<Checkpoint>,
+    mut kept: Kept,
+    durable: Option<Durable>,
     config: &LogConfig,
     recovery: &mut Recovery,
 ) -> Result<Active> {
     let log = dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
-    let mut kept = scan_kept(&log, base, config.index_interval, i64::MAX)?;
-    let promised = checkpoint.map_or(0, |c| c.high_watermark.unwrap_or(0).max(c.log_start_offset));
-    if kept.next_offset < promised && !config.accept_loss {
-        let end = kept.next_offset;
-        let what = format!(
-            "it ends at offset {end} (at byte {}: {}), but records below {promised} were committed",
-            kept.bytes, kept.stop
-        );
-        return Err(damaged(&log, what));
-    }
     let mut stat = log.stat()?;
     let mut guard = None;
     if stat.nlink > 1 || kept.stop != Stop::End {
@@ -218,18 +263,8 @@ fn open_active(
         let (cut, path) = (recovery.cut_bytes, log.path().display());
         config.observer.warn(&format!("cut {cut} bytes at the end of {path}: {}", kept.stop));
     }
-    let durable = checkpoint.and_then(|c| c.durable).filter(|d| d.segment == base).map(|d| d.bytes);
+    let durable = durable.filter(|d| d.segment == base).map(|d| d.bytes);
     let active = activate(dir, base, kept, durable, false, config.file_mode, &config.observer)?;
     drop(guard);
     Ok(active)
-}
-
-fn first_segment(dir: &Dir, checkpoint: Option<Checkpoint>, config: &LogConfig) -> Result<Active> {
-    let start = checkpoint.map_or(0, |c| c.log_start_offset);
-    let promised = checkpoint.and_then(|c| c.high_watermark).unwrap_or(0);
-    if promised > start && !config.accept_loss {
-        let what = format!("it has no segment, but records from {start} to {promised} were committed");
-        return Err(IntegrityError::new(dir.path(), what).into());
-    }
-    create_segment(dir, start, config.index_interval, config.file_mode)
 }

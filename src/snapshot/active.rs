@@ -2,7 +2,7 @@
 
 use crate::error::{Error, IntegrityError, Result};
 use crate::fs::{Dir, File, Open, copy_range};
-use crate::log::{BatchHeader, BatchScanner, Cut, IndexBytes, IndexChecker};
+use crate::log::{BatchHeader, BatchScanner, Cut, IndexBytes, IndexChecker, Stop};
 use crate::observe::Observer;
 
 /// A copied active segment, not durable yet.
@@ -14,6 +14,8 @@ pub(super) struct ActiveCopy {
     pub(super) end_offset: i64,
     /// The header of the last batch.
     pub(super) last: Option<BatchHeader>,
+    /// Why it ends there.
+    pub(super) stop: Stop,
     /// The index files that fit.
     pub(super) indexes: IndexBytes,
 }
@@ -63,12 +65,16 @@ pub(super) fn copy_active(
         output.set_len(bytes)?;
     }
     let verdict = checker.finish();
+    let last = scan.last_header().copied();
+    let indexes = choose_indexes(own, verdict.index_bytes, verdict.time_index_bytes, scan.indexes());
+    let end = scan.finish();
     Ok(ActiveCopy {
         digest: digest.hasher.finalize(),
         bytes,
-        end_offset: scan.next_offset(),
-        last: scan.last_header().copied(),
-        indexes: choose_indexes(own, verdict.index_bytes, verdict.time_index_bytes, scan.indexes()),
+        end_offset: end.next_offset,
+        last,
+        stop: end.stop,
+        indexes,
     })
 }
 

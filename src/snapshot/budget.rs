@@ -1,11 +1,11 @@
 //! How much may be copied because it cannot be shared.
 
 use std::ops::Add;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Result, ValidationError};
-use crate::fs::MethodChoice;
+use crate::fs::{Dir, MethodChoice};
 
 /// Bytes, of what is not inherited.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,14 +37,23 @@ pub(super) struct Budget<'a> {
     asked: Option<u64>,
     limit: AtomicU64,
     copied: AtomicU64,
-    source: &'a Path,
+    source: PathBuf,
+    /// Whether the source is a mount point, beside which nothing can share its blocks.
+    alone: bool,
     store: &'a Path,
 }
 
 impl<'a> Budget<'a> {
-    pub(super) fn new(asked: Option<u64>, method: MethodChoice, source: &'a Path, store: &'a Path) -> Self {
+    pub(super) fn new(asked: Option<u64>, method: MethodChoice, source: &Dir, store: &'a Path) -> Self {
         let asked = if method == MethodChoice::Copy { asked.or(Some(u64::MAX)) } else { asked };
-        Budget { asked, limit: AtomicU64::new(0), copied: AtomicU64::new(0), source, store }
+        Budget {
+            asked,
+            limit: AtomicU64::new(0),
+            copied: AtomicU64::new(0),
+            source: source.path().to_owned(),
+            alone: is_mount(source),
+            store,
+        }
     }
 
     /// Whether the plan is within the limit, which holds from here on.
@@ -65,12 +74,27 @@ impl<'a> Budget<'a> {
         ValidationError::TooMuchToCopy {
             bytes,
             limit: self.limit.load(Ordering::Relaxed),
-            source_path: self.source.into(),
+            source_path: self.source.clone(),
             store: self.store.into(),
-            advice: "a store on the source's own filesystem shares instead of copying; \
-                     `--max-copy SIZE` allows the copies"
-                .into(),
+            advice: match self.alone {
+                true => {
+                    "the source is the root of its filesystem, so nothing beside it can share with it: keep the log in \
+                         a directory below the mount point, or allow the copies with `--max-copy SIZE`"
+                }
+                false => {
+                    "a store on the source's own filesystem shares instead of copying; `--max-copy SIZE` allows \
+                          the copies"
+                }
+            }
+            .into(),
         }
         .into()
     }
+}
+
+fn is_mount(dir: &Dir) -> bool {
+    let path = dir.fs().canonical(dir.path());
+    let above =
+        path.parent().and_then(|parent| dir.open_parent(parent).ok()).and_then(|parent| parent.stat_self().ok());
+    matches!((dir.stat_self(), above), (Ok(this), Some(above)) if this.dev != above.dev)
 }

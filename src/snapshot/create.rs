@@ -78,50 +78,67 @@ impl<'m> Create<'m> {
         let in_data_store = manager.location()?.is_some_and(|found| found.scope.is_some());
         let source =
             Source::open(manager.fs(), manager.source(), config.profile, in_data_store, cut, &deadline, observer)?;
-        let store = manager.make_store(&source)?;
-        let now = config.clock.now();
-        refuse_strange_store(manager, &store, &source.scope)?;
-        let (staged, previous) = begin(manager, &store, &source, force, now, &deadline)?;
-        let sharer = Sharer::new(config.method, observer);
-        let store_path = store.dir().path();
-        let budget = Budget::new(config.max_copy, config.method, manager.source(), store_path);
-        let state = State { tags, ..State::default() };
-        // The scope ends when all links have been tried.
-        let (mut described, links) = rayon::in_place_scope(|scope| {
-            let start = |links: Arc<Links>| scope.spawn(move |_| links.make());
-            let ahead = Ahead::new(&start);
-            let (sharer, budget) = (&sharer, &budget);
-            let context = Context { profile: source.profile, sharer, budget, observer, ahead: &ahead, now };
-            let assembled = assemble(manager, &store, source, &staged, previous.as_ref(), &context)?;
-            let described = Described::write(assembled, &staged, &state, observer)?;
-            Ok::<_, Error>((described, ahead.into_links()))
-        })?;
-        described.share_missed(&missed(&links)?, &staged, &sharer, &budget)?;
-        let Described { manifest, digests, root, dirs, left_out, bytes_hashed } = described;
-        settle(&dirs, manifest.files.len())?;
-        observer.check()?;
-
-        let guard = store.lock(LockMode::Exclusive, &deadline)?;
-        if !force {
-            // Another create may have come first meanwhile.
-            let records = store.reconcile()?.catalogue.snapshots;
-            let scope = &manifest.source.scope;
-            too_soon(manager, records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none()), now)?;
+        let (store, made) = manager.make_store(&source)?;
+        let created = take(manager, &store, source, force, State { tags, ..State::default() }, started);
+        if made && created.is_err() {
+            store.abandon();
         }
-        let id = staged.id();
-        let dir = staged.publish()?;
-        let published = Loaded { id, dir, manifest, digests, root, state };
-        // Giving back the memory of a large manifest takes as long as writing the catalogue.
-        let (record, ()) = rayon::join(|| note(&store, &published, &guard, observer), || drop(previous));
-        let record = record?;
-        drop(guard);
-        Ok(Created {
-            snapshot: SnapshotInfo::of(&record, store.dir().path()),
-            elapsed_ms: started.elapsed().as_secs_f64() * 1000.0,
-            bytes_hashed,
-            left_out,
-        })
+        created
     }
+}
+
+fn take(
+    manager: &SnapshotManager,
+    store: &Store,
+    source: Source,
+    force: bool,
+    state: State,
+    started: Instant,
+) -> Result<Created> {
+    let config = manager.config();
+    let observer = &config.observer;
+    let deadline = manager.deadline();
+    let now = config.clock.now();
+    refuse_strange_store(manager, store, &source.scope)?;
+    let (staged, previous) = begin(manager, store, &source, force, now, &deadline)?;
+    let sharer = Sharer::new(config.method, observer);
+    let store_path = store.dir().path();
+    let budget = Budget::new(config.max_copy, config.method, &source.dir, store_path);
+    // The scope ends when all links have been tried.
+    let (mut described, links) = rayon::in_place_scope(|scope| {
+        let start = |links: Arc<Links>| scope.spawn(move |_| links.make());
+        let ahead = Ahead::new(&start);
+        let (sharer, budget) = (&sharer, &budget);
+        let context = Context { profile: source.profile, sharer, budget, observer, ahead: &ahead, now };
+        let assembled = assemble(manager, store, source, &staged, previous.as_ref(), &context)?;
+        let described = Described::write(assembled, &staged, &state, observer)?;
+        Ok::<_, Error>((described, ahead.into_links()))
+    })?;
+    described.share_missed(&missed(&links)?, &staged, &sharer, &budget)?;
+    let Described { manifest, digests, root, dirs, left_out, bytes_hashed } = described;
+    settle(&dirs, manifest.files.len())?;
+    observer.check()?;
+
+    let guard = store.lock(LockMode::Exclusive, &deadline)?;
+    if !force {
+        // Another create may have come first meanwhile.
+        let records = store.reconcile()?.catalogue.snapshots;
+        let scope = &manifest.source.scope;
+        too_soon(manager, records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none()), now)?;
+    }
+    let id = staged.id();
+    let dir = staged.publish()?;
+    let published = Loaded { id, dir, manifest, digests, root, state };
+    // Giving back the memory of a large manifest takes as long as writing the catalogue.
+    let (record, ()) = rayon::join(|| note(store, &published, &guard, observer), || drop(previous));
+    let record = record?;
+    drop(guard);
+    Ok(Created {
+        snapshot: SnapshotInfo::of(&record, store.dir().path()),
+        elapsed_ms: started.elapsed().as_secs_f64() * 1000.0,
+        bytes_hashed,
+        left_out,
+    })
 }
 
 /// Brings the catalogue up to date. The snapshot is published and durable whether or not that works.

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use super::active::copy_active;
 use super::budget::Plan;
 use super::capture::{Capture, Context, Staged, Wanted};
+use super::marks::End;
 use super::outcome::LeftOut;
 use super::previous::PreviousLog;
 use super::source::SourceLog;
 use crate::error::{Result, ValidationError};
 use crate::fs::{Attributes, Dir, Entry, FileKind, Identity, Method, Stat, write_new_unsynced};
 use crate::kafka::{Profile, datadir};
-use crate::log::{self, Checkpoint, Cut, CutQuality, IndexBytes, Listing, SealedSegment, SegmentEntry, SegmentFile};
+use crate::log::{
+    self, Checkpoint, Cut, CutQuality, IndexBytes, Listing, SealedSegment, SegmentEntry, SegmentFile, Stop,
+};
 use crate::store::{self, FileManifest, FileRole, LogManifest};
 
 /// One log, its unchanged files inherited already.
@@ -109,6 +112,8 @@ impl<'a> LogCapture<'a> {
             Some(active) => self.take_active(&active, context)?,
             None => {
                 let end = marks.log_start.unwrap_or(0).max(0);
+                let found = End { last: None, offset: end, stop: &Stop::End };
+                marks.hold(&found, &log.dir, log.profile, context.observer)?;
                 Cut {
                     log_start_offset: end,
                     high_watermark: end,
@@ -191,6 +196,8 @@ impl<'a> LogCapture<'a> {
         };
         let from = (&log.dir, name.as_str(), active.base);
         let copy = copy_active(from, log.cut.as_ref(), &own, &self.capture.staging, mode, context.observer)?;
+        let end = End { last: Some((active.base, copy.bytes)), offset: copy.end_offset, stop: &copy.stop };
+        log.marks.hold(&end, &log.dir, log.profile, context.observer)?;
         let attributes = log.dir.open_file(name, crate::fs::Open::Read)?.attributes()?;
         let source = Identity::from(stat);
         self.capture.staged.push(Staged {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::config::SnapshotConfig;
 use super::create::Create;
+use super::inside;
 use super::outcome::SnapshotInfo;
 use super::source::Source;
 use crate::error::{Error, Result, ValidationError};
@@ -122,15 +123,19 @@ impl SnapshotManager {
         })
     }
 
-    /// The store, made where it is missing: in a native log that stands alone, beside everything else.
-    pub(super) fn make_store(&self, source: &Source) -> Result<Store> {
+    /// The store, made where it is missing: in a native log that stands alone, beside everything else. Also whether it
+    /// was made.
+    pub(super) fn make_store(&self, source: &Source) -> Result<(Store, bool)> {
         let path = match (self.location()?, &self.config.store) {
             (Some(found), _) => found.path,
             (None, Some(path)) => self.fs.canonical(path),
             (None, None) => self.place_for_store(source)?,
         };
+        if self.config.store.is_some() {
+            inside::refuse_store(&self.fs, &path)?;
+        }
         let mode = source.dir.stat_self()?.mode & 0o777;
-        let store = Store::open_or_make(self.fs.clone(), &path, mode | 0o700)?;
+        let (store, made) = Store::open_or_make(self.fs.clone(), &path, mode | 0o700)?;
         match store.dir().volume()?.kind {
             VolumeKind::Network if !self.config.allow_network => Err(ValidationError::Refused {
                 what: format!(
@@ -143,9 +148,9 @@ impl SnapshotManager {
             .into()),
             VolumeKind::Overlay => {
                 self.config.observer.warn("the store is on an overlay filesystem; a lower layer is copied, not shared");
-                Ok(store)
+                Ok((store, made))
             }
-            _ => Ok(store),
+            _ => Ok((store, made)),
         }
     }
 
@@ -168,36 +173,35 @@ impl SnapshotManager {
         })
     }
 
-    /// The scope that the source's path selects among these; `None` selects all snapshots.
-    fn scope(&self, records: &[Record]) -> Result<Option<Scope>> {
-        let Some(found) = self.location()? else { return Ok(None) };
-        if found.scope.is_some() || self.config.store.is_none() {
-            return Ok(found.scope);
-        }
-        // A store that was named may be that of a data directory, or of a log that stands alone under such a name.
-        let of_data_dir = records.iter().any(|r| r.scope != Scope::All || !r.logs.is_empty());
-        Ok(store::partition_scope(&self.fs.canonical(&self.source)).filter(|_| of_data_dir))
-    }
-
     /// What the store knows, without writing to it, restricted to the source's scope.
     pub(super) fn records(&self, store: &Store) -> Result<Vec<Record>> {
-        let mut records = store.reconcile()?.catalogue.snapshots;
-        if let Some(scope) = self.scope(&records)? {
-            // A snapshot that cannot be read could be of any scope.
-            records.retain(|r| r.scope == scope || r.root.is_empty());
-        }
-        Ok(records)
+        Ok(self.scoped(store)?.0)
     }
 
-    /// The snapshot that is meant. The latest one is that of the source's own scope.
+    /// The records, and the scope that the source's path selects among them; `None` selects all.
+    fn scoped(&self, store: &Store) -> Result<(Vec<Record>, Option<Scope>)> {
+        let mut records = store.reconcile()?.catalogue.snapshots;
+        let Some(found) = self.location()? else { return Ok((records, None)) };
+        let scope = match self.config.store {
+            None => found.scope,
+            // A store that was named may be that of a data directory, or of a log that stands alone under such a name.
+            Some(_) if records.iter().all(|r| r.scope == Scope::All && r.logs.is_empty()) => None,
+            Some(_) => store::partition_scope(&self.fs.canonical(&self.source)),
+        };
+        if let Some(scope) = &scope {
+            // A snapshot that was never read could be of any scope.
+            records.retain(|r| r.scope == *scope || r.root.is_empty());
+        }
+        Ok((records, scope))
+    }
+
+    /// The snapshot that is meant. The latest one is that of the source's own scope, damaged or not.
     pub(super) fn resolve(&self, store: &Store, id: &str) -> Result<SnapshotId> {
         let query: IdQuery = id.parse()?;
         let ids: Vec<SnapshotId> = if query.is_latest() {
-            let records = self.records(store)?;
-            match self.scope(&records)? {
-                Some(_) => records.iter().filter(|r| r.damaged.is_none()).map(|r| r.id).collect(),
-                None => records.iter().filter(|r| r.scope == Scope::All).map(|r| r.id).collect(),
-            }
+            let (records, scope) = self.scoped(store)?;
+            let of_scope = |r: &&Record| scope.is_some() || r.scope == Scope::All;
+            records.iter().filter(of_scope).map(|r| r.id).collect()
         } else {
             store.ids()?
         };

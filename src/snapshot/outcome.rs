@@ -191,6 +191,10 @@ pub struct VerifyReport {
     pub bytes_checked: u64,
     /// File by file.
     pub damage: Vec<Damage>,
+    /// For damaged files, as far as there is one: a file of the source or of another snapshot that has the recorded
+    /// digest now.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "lossy_paths")]
+    pub intact: BTreeMap<String, PathBuf>,
     /// Files in the snapshot's directory that its manifest does not name. They are never restored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extra: Vec<String>,
@@ -271,6 +275,10 @@ pub struct Repaired {
 }
 
 /// A path that is not Unicode still has to be shown: with U+FFFD where it is not.
+fn lossy_paths<S: serde::Serializer>(paths: &BTreeMap<String, PathBuf>, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_map(paths.iter().map(|(path, copy)| (path, copy.to_string_lossy())))
+}
+
 fn lossy<S: serde::Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&path.to_string_lossy())
 }

@@ -122,6 +122,9 @@ impl SnapshotManager {
         for changed in planned.iter().filter(|p| cut_end.is_none() && matches!(p.content, Content::Bytes(_))) {
             observer.warn(&format!("{} lets a log start beyond its end; it was changed to start there", changed.to));
         }
+        if let Some(hidden) = restore_plan::hidden_start(loaded, &planned) {
+            observer.warn(&hidden);
+        }
         let bytes: u64 = planned.iter().map(Planned::size).sum();
         if !reflink {
             target.dir().expect_room(bytes)?;
@@ -194,7 +197,7 @@ impl Job<'_> {
     pub(super) fn put(&self, planned: &Planned<'_>) -> Result<Done> {
         self.observer.check()?;
         let file = planned.file;
-        let (to_dir, name) = split(self.to, planned.to)?;
+        let (to_dir, name) = split(self.to, &planned.to)?;
         let output = to_dir.open_file(name, Open::CreateNew(0o600))?;
         let method = match &planned.content {
             Content::Bytes(bytes) => {
@@ -284,7 +287,7 @@ fn make_durable(planned: &[Planned<'_>], dirs: &BTreeMap<&str, Dir>) -> Result<(
         return root.sync_filesystem();
     }
     for p in planned {
-        let (dir, name) = split(dirs, p.to)?;
+        let (dir, name) = split(dirs, &p.to)?;
         dir.open_file(name, Open::Read)?.sync()?;
     }
     Ok(())

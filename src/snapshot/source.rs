@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::inside;
+use super::marks::Marks;
 use super::outcome::LeftOut;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file};
@@ -38,14 +40,6 @@ pub(super) struct SourceLog {
     _guard: Option<Guard>,
 }
 
-/// What the writer says of a log beside the log itself.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Marks {
-    pub(super) log_start: Option<i64>,
-    pub(super) high_watermark: Option<i64>,
-    pub(super) recovery_point: Option<i64>,
-}
-
 impl Source {
     /// Opens what `path` names. Fails with `NoSuchSource`, `NotALog`, `Busy` (a broker runs on it) or `Locked` (a
     /// truncation holds a native log for longer than the deadline). A log whose snapshots go to the store of its data
@@ -64,6 +58,7 @@ impl Source {
             Err(e) if e.is_not_found() => return Err(ValidationError::NoSuchSource { path: path.into() }.into()),
             Err(e) => return Err(e),
         };
+        inside::refuse_source(&dir)?;
         if datadir::is_log_dir(&dir)? {
             Source::single(dir, profile, in_data_store, held, deadline, observer)
         } else if datadir::is_data_dir(&dir)? {
@@ -204,25 +199,6 @@ impl SourceLog {
             Profile::Kafka => marks,
         };
         Ok(SourceLog { prefix, topic, dir, profile, marks, cut, _guard: guard })
-    }
-}
-
-impl Marks {
-    fn of_kafka(root: &datadir::RootCheckpoints, topic: &str, partition: i32) -> Marks {
-        Marks {
-            log_start: root.log_start(topic, partition),
-            high_watermark: root.high_watermark(topic, partition),
-            recovery_point: root.recovery_point(topic, partition),
-        }
-    }
-
-    fn of_native(dir: &Dir) -> Result<Marks> {
-        let checkpoint = log::Checkpoint::read(dir)?;
-        Ok(Marks {
-            log_start: checkpoint.as_ref().map(|c| c.log_start_offset),
-            high_watermark: checkpoint.as_ref().and_then(|c| c.high_watermark),
-            recovery_point: None,
-        })
     }
 }
 

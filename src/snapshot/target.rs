@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::inside;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, Rename, try_lock_dir};
 use crate::kafka::datadir;
@@ -30,6 +31,7 @@ impl Target {
         if parent.try_stat(name)?.is_some() {
             return Err(ValidationError::TargetExists { path: target.into() }.into());
         }
+        inside::refuse_target(&path, &parent)?;
         // A broker refuses to start over a directory that it does not know: nothing of ours in its data directory.
         let place = match (datadir::is_data_dir(&parent)?, parent.path().parent()) {
             (true, Some(above)) => parent.open_parent(above)?,

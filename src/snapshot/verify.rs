@@ -1,10 +1,11 @@
 //! Finding out whether a snapshot still is what it was.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rayon::prelude::*;
 
 use super::hash::hash_all;
+use super::intact;
 use super::manager::{SnapshotManager, or_deleted};
 use super::outcome::{Level, VerifyReport};
 use crate::error::{Damage, DamageKind, Error, IntegrityError, Result, ValidationError};
@@ -81,6 +82,9 @@ impl SnapshotManager {
             report.damage.insert(0, Damage { path: DIGESTS.into(), kind: DamageKind::Manifest, detail });
         }
         report.ok = report.damage.is_empty();
+        if !report.ok {
+            report.intact = intact::find(self, &store, &loaded, &report.damage)?;
+        }
         // What was expected may be wrong: only what the store itself says is remembered.
         if level > Level::Quick && (expected.is_none() || report.ok) {
             self.record(&store, &report);
@@ -176,8 +180,16 @@ fn unbelievable(id: SnapshotId, level: Level, e: IntegrityError) -> VerifyReport
         true => vec![Damage { path: MANIFEST.into(), kind: DamageKind::Manifest, detail: e.what }],
         false => e.damage,
     };
-    let files_checked = 2;
-    VerifyReport { id: id.to_string(), level, ok: false, files_checked, bytes_checked: 0, damage, extra: Vec::new() }
+    VerifyReport {
+        id: id.to_string(),
+        level,
+        ok: false,
+        files_checked: 2,
+        bytes_checked: 0,
+        damage,
+        intact: BTreeMap::new(),
+        extra: Vec::new(),
+    }
 }
 
 /// Reads what the level asks for. The manifests hold already.
@@ -218,7 +230,8 @@ fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Result<VerifyR
     let extra = extra_files(loaded, &dirs)?;
     let files_checked = loaded.manifest.files.len() as u64 + 1;
     let ok = damage.is_empty();
-    Ok(VerifyReport { id: loaded.id.to_string(), level, ok, files_checked, bytes_checked, damage, extra })
+    let (id, intact) = (loaded.id.to_string(), BTreeMap::new());
+    Ok(VerifyReport { id, level, ok, files_checked, bytes_checked, damage, intact, extra })
 }
 
 pub(super) type Dirs<'a> = HashMap<&'a str, Dir>;

@@ -41,6 +41,7 @@ pub use time::rfc3339;
 
 use crate::error::{Error, Result};
 use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, lock_file, replace_file, try_lock_dir};
+use crate::observe::Observer;
 
 /// The name of a store within a log directory.
 pub const IN_LOG: &str = ".snapshots";
@@ -84,23 +85,39 @@ impl Store {
         Ok(Store { dir: Dir::open_on(fs, path)? })
     }
 
-    /// Opens a store or makes it, durably.
-    pub fn open_or_make(fs: Arc<dyn Fs>, path: &Path, mode: u32) -> Result<Store> {
+    /// Opens a store or makes it, durably; also whether it was made.
+    pub fn open_or_make(fs: Arc<dyn Fs>, path: &Path, mode: u32) -> Result<(Store, bool)> {
         match Store::open(fs.clone(), path) {
             Err(e) if e.is_not_found() => {}
-            other => return other,
+            other => return other.map(|store| (store, false)),
         }
         let parent = Dir::open_on(fs, path.parent().unwrap_or(Path::new("/")))?;
         let name = path.file_name().unwrap_or_default();
-        let dir = match parent.make_dir(name, mode) {
+        let (dir, made) = match parent.make_dir(name, mode) {
             // Another process was faster; its sync may still be on the way.
             Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => {
-                parent.open_dir(name)?
+                (parent.open_dir(name)?, false)
             }
-            other => other?,
+            other => (other?, true),
         };
         parent.sync()?;
-        Ok(Store { dir })
+        Ok((Store { dir }, made))
+    }
+
+    /// Removes a store that was made for a snapshot that did not come about, if there is nothing in it and nobody at
+    /// work in it. Best effort.
+    pub(crate) fn abandon(&self) {
+        let now = Deadline::after(std::time::Duration::ZERO, &Observer::default());
+        let path = self.dir.path();
+        let (Ok(_guard), Some(parent), Some(name)) =
+            (self.lock(LockMode::Exclusive, &now), path.parent(), path.file_name())
+        else {
+            return;
+        };
+        let is_empty = self.dir.list().is_ok_and(|entries| entries.iter().all(|e| e.name == LOCK));
+        if is_empty && self.dir.unlink(LOCK).is_ok() {
+            let _ = self.dir.open_parent(parent).and_then(|parent| parent.remove_dir(name));
+        }
     }
 
     /// Its directory.

@@ -272,7 +272,9 @@ fn usage_errors_exit_with_2() {
     assert!(ran.stdout.is_empty() && ran.stderr.contains("Usage: cowlog"));
     assert!(run(cowlog().arg("--nonsense")).expect_code(2).stderr.contains("--nonsense"));
     run(cowlog().args(["create", "x", "--method", "magic", "--json"])).expect_error(2, "validation");
-    run(cowlog().args(["create", "--json"])).expect_error(2, "validation");
+    let missing = run(cowlog().args(["create", "--json"])).expect_error(2, "validation");
+    assert!(missing.contains("<SRC>"), "{missing}");
+    run(cowlog().args(["demo", "--size", "1MiB", "--json"])).expect_error(2, "validation");
     run(cowlog().arg("nonsense").env("COWLOG_JSON", "true")).expect_error(2, "validation");
     run(cowlog().args(["list", "x", "--lock-timeout", "10", "--json"])).expect_error(2, "validation");
     run(cowlog().args(["list", "x", "-q", "-v", "--json"])).expect_error(2, "validation");

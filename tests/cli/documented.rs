@@ -78,7 +78,9 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     let log = snapshot.join(format!("{:020}.log", 0));
     let bytes = std::fs::read(&log).unwrap();
     std::fs::write(&log, [b"x", &bytes[1..]].concat()).unwrap();
+    std::fs::remove_file(snapshot.join(format!("{:020}.index", 0))).unwrap();
     let report = json("verify", &[&id]);
+    docs.is(&["verify"], &report);
     docs.is(&["damage"], &report["damage"][0]);
     docs.is(&["error"], &json("restore", &[&id, "--to", stage.path("r2").to_str().unwrap()])["error"]);
     docs.is(&["error"], &json("show", &["nonsense!"])["error"]);

@@ -8,4 +8,7 @@ mod documented;
 mod interrupt;
 mod places;
 mod stage;
+#[path = "../support/process.rs"]
+#[allow(dead_code)]
+mod support;
 mod terminal;

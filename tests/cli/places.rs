@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use crate::stage::{Stage, append, cowlog, records, run};
+use crate::support;
 
 #[test]
 fn paths_with_anything_in_them() {
@@ -55,6 +56,49 @@ fn a_store_on_another_filesystem_copies_only_what_it_may() {
     let created = stage.run("create", &["--store", store, "--max-copy", "1GiB", "--json"]).expect_code(0).json();
     assert_eq!(created["bytes_shared"], 0);
     stage.run("verify", &["--store", store, "--level", "deep"]).expect_code(0);
+}
+
+#[test]
+fn nothing_is_put_among_the_files_of_a_snapshot_a_store_or_a_log() {
+    let stage = Stage::new();
+    let id = stage.create();
+    let (snapshot, store) = (stage.snapshot(&id), stage.store());
+    let before = support::contents(&stage.log);
+    // A snapshot is neither written to nor a source.
+    let error = cowlog::Log::open(&snapshot).unwrap_err();
+    assert!(error.to_string().contains("is a snapshot") && error.hint().is_some(), "{error}");
+    let error = run(cowlog().arg("create").arg(&snapshot).arg("--json")).expect_error(2, "validation");
+    assert!(error.contains("in the snapshot"), "{error}");
+    for inside in [&snapshot, &store, &stage.log] {
+        let to = inside.join("x");
+        let error = stage.run("restore", &["latest", "--json", "--to", to.to_str().unwrap()]);
+        assert!(error.expect_error(2, "validation").contains("would lie"), "{}", inside.display());
+        if inside != &store {
+            let error = stage.run("create", &["--force", "--json", "--store", to.to_str().unwrap()]);
+            assert!(error.expect_error(2, "validation").contains("would lie"), "{}", inside.display());
+        }
+    }
+    let itself = stage.log.to_str().unwrap();
+    let error = stage.run("create", &["--force", "--json", "--store", itself]).expect_error(2, "validation");
+    assert!(error.contains("holds a log"), "{error}");
+    assert_eq!(support::contents(&stage.log), before);
+    // Its own place may be named.
+    stage.run("create", &["--force", "--store", store.to_str().unwrap()]).expect_code(0);
+}
+
+#[test]
+fn nothing_but_partitions_is_put_into_a_brokers_data_directory() {
+    let stage = Stage::new();
+    let (data, partition) = (stage.path("data"), stage.path("data/orders-1"));
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("meta.properties"), "version=1\n").unwrap();
+    stage.create();
+    let to = |path: &std::path::Path| stage.run("restore", &["latest", "--json", "--to", path.to_str().unwrap()]);
+    to(&data.join("back")).expect_error(2, "validation");
+    to(&partition).expect_code(0);
+    let named = data.join("store");
+    stage.run("create", &["--force", "--json", "--store", named.to_str().unwrap()]).expect_error(2, "validation");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 2);
 }
 
 /// As somebody who may read everything and write nothing.

@@ -153,6 +153,42 @@ fn a_compacted_log_has_gaps_and_is_whole() {
 }
 
 #[test]
+fn what_was_deleted_below_the_log_start_stays_deleted() {
+    let (temp, root) = fixtures::unpack("compacted-clean");
+    let (manager, warned) = listening(&root.join("ledger-0"));
+    let created = manager.create().run().unwrap();
+    let cut = LogReader::open(created.snapshot.path.join("ledger-0")).unwrap();
+    let cut: Vec<_> = cut.read_from(777).map(|b| b.unwrap().header().next_offset()).collect();
+    for until in [777, 778, cut[0] - 1, cut[0], cut[1], 2000] {
+        let target = temp.path().join(format!("until-{until}"));
+        warned.lock().unwrap().clear();
+        let done = manager.restore_id("latest", RestoreOptions::to(&target).until_offset(until)).unwrap();
+        let segments: Vec<i64> = list_log(&open(&target)).unwrap().segments.iter().map(|s| s.base()).collect();
+        let told = warned.lock().unwrap().iter().any(|w| w.contains("`ledger 0 777`"));
+        if until < cut[0] {
+            assert_eq!((segments, done.end_offset, told), (vec![777], Some(777), false), "{until}");
+            assert_eq!(fs::read(target.join("00000000000000000777.log")).unwrap(), b"");
+            // A native log goes on there.
+            let mut log = cowlog::Log::open(native(&target)).unwrap();
+            assert_eq!((log.log_start_offset(), log.log_end_offset()), (777, 777));
+            log.append(cowlog::BatchBuilder::new().record(1, None, Some(b"x")).build().unwrap()).unwrap();
+        } else {
+            // A broker keeps the log start beside its partitions.
+            assert_eq!((segments[0], told), (581, true), "{until}");
+            assert_eq!(done.end_offset, cut.iter().copied().rfind(|end| *end <= until), "{until}");
+        }
+    }
+}
+
+/// Without what marks a broker's log.
+fn native(target: &std::path::Path) -> std::path::PathBuf {
+    for name in ["partition.metadata", "leader-epoch-checkpoint"] {
+        fs::remove_file(target.join(name)).unwrap();
+    }
+    target.to_owned()
+}
+
+#[test]
 fn only_flushed_and_committed_log_files_are_linked() {
     let mut linked = 0;
     for fixture in fixtures::NAMES {

@@ -4,6 +4,9 @@ mod ends;
 mod reading;
 mod recovery;
 mod sharing;
+#[path = "../support/process.rs"]
+#[allow(dead_code)]
+mod support;
 
 use std::collections::BTreeMap;
 use std::fs;

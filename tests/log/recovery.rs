@@ -118,6 +118,8 @@ fn committed_records_that_are_gone_are_no_torn_tail() {
     fill(&mut log, 10);
     log.set_high_watermark(8).unwrap();
     log.close().unwrap();
+    // As after a crash, nothing is known of the end.
+    drop(Log::open_with(path_of(&temp), manual.clone()).unwrap());
     let file = path_of(&temp).join(SegmentFile::Log.name(0));
     let whole = fs::read(&file).unwrap();
     let record = whole.len() / 10;
@@ -135,6 +137,49 @@ fn committed_records_that_are_gone_are_no_torn_tail() {
         let _ = fs::remove_file(path_of(&temp).join(file.name(0)));
     }
     assert_eq!(Log::open_with(path_of(&temp), manual).unwrap_err().kind(), Kind::Integrity);
+}
+
+#[test]
+fn what_was_durable_when_the_log_was_closed_is_no_torn_tail() {
+    let (temp, log) = filled(20);
+    let bases = log.segments().to_vec();
+    log.close().unwrap();
+    let before = support::contents(&path_of(&temp));
+    let names = SegmentFile::ALL.map(|file| file.name(*bases.last().unwrap()));
+    let active = path_of(&temp).join(&names[0]);
+    let whole = fs::read(&active).unwrap();
+    assert!(bases.len() > 2 && !whole.is_empty());
+    let refuses = |what: &str| {
+        let damaged = support::contents(&path_of(&temp));
+        let error = Log::open_with(path_of(&temp), small()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Integrity, "{what}: {error}");
+        assert!(error.hint().unwrap().contains("accept_loss"));
+        assert_eq!(support::contents(&path_of(&temp)), damaged, "{what}: nothing is changed");
+    };
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        // The base offset and the leader epoch are not below the CRC.
+        let within = at % (whole.len() / 5);
+        if (0..8).contains(&within) || (12..16).contains(&within) {
+            continue;
+        }
+        fs::write(&active, flipped).unwrap();
+        refuses(&format!("a flip at byte {at}"));
+    }
+    fs::write(&active, &whole[..whole.len() - 1]).unwrap();
+    refuses("one byte too short");
+    for name in &names {
+        let _ = fs::remove_file(path_of(&temp).join(name));
+    }
+    refuses("the last segment is not there");
+    for (name, bytes) in &before {
+        fs::write(path_of(&temp).join(name), bytes).unwrap();
+    }
+    drop(Log::open_with(path_of(&temp), small()).unwrap());
+    // From here on nobody closed it: what is not whole counts as never written.
+    fs::write(&active, &whole[..whole.len() - 1]).unwrap();
+    assert!(reopen(&temp).recovery().cut_bytes > 0);
 }
 
 #[test]

@@ -23,6 +23,37 @@ fn restore_takes_a_verified_snapshot_and_holds_it() {
 }
 
 #[test]
+fn damage_of_the_source_is_no_torn_tail() {
+    let (_temp, log) = temp();
+    make_log(&log, 100);
+    let snaps = manager(&log);
+    let active = {
+        let log = cowlog::Log::open(&log).unwrap();
+        let base = *log.segments().last().unwrap();
+        log.close().unwrap();
+        base
+    };
+    let active = log.join(format!("{active:020}.log"));
+    let whole = fs::read(&active).unwrap();
+    let mut flipped = whole.clone();
+    flipped[70] ^= 1;
+    for bytes in [&flipped[..], &whole[..whole.len() - 1], b""] {
+        fs::write(&active, bytes).unwrap();
+        let refused = snaps.create().run().unwrap_err();
+        assert_eq!(refused.kind(), Kind::Integrity, "{refused}");
+    }
+    fs::remove_file(&active).unwrap();
+    assert_eq!(snaps.create().run().unwrap_err().kind(), Kind::Integrity);
+    assert_eq!(snaps.list().unwrap().len(), 0);
+    // Of a log that nobody closed, what is not whole counts as never written.
+    fs::write(&active, &whole).unwrap();
+    drop(cowlog::Log::open(&log).unwrap());
+    fs::write(&active, &flipped).unwrap();
+    let cut = snaps.create().run().unwrap().snapshot;
+    assert!(snaps.verify(&cut.id, Level::Deep).unwrap().ok);
+}
+
+#[test]
 fn damage_of_each_kind_is_named() {
     let (_temp, log) = temp();
     make_log(&log, 100);
@@ -105,6 +136,35 @@ fn exchanged_manifests_are_damage_until_they_are_accepted() {
     assert!(!report.ok && report.damage[0].path == "manifest.b3", "{report:?}");
     assert!(snaps.list().unwrap()[0].verified.as_ref().unwrap().ok, "what was expected is no property of the store");
     assert_eq!(snaps.verify_expecting("latest", Level::Full, "12").unwrap_err().kind(), Kind::Validation);
+}
+
+#[test]
+fn an_intact_copy_is_named() {
+    let (_temp, log) = temp();
+    make_log(&log, 100);
+    let snaps = manager(&log);
+    let [first, second, third] = [(); 3].map(|()| snaps.create().run().unwrap().snapshot);
+    let name = "00000000000000000000.log";
+    let bytes = fs::read(log.join(name)).unwrap();
+    let replace = |dir: &std::path::Path, bytes: &[u8]| {
+        fs::remove_file(dir.join(name)).ok();
+        fs::write(dir.join(name), bytes).unwrap();
+    };
+    let mut flipped = bytes.clone();
+    flipped[100] ^= 1;
+    let intact = || snaps.verify(&second.id, Level::Full).unwrap().intact.get(name).cloned();
+    replace(&second.path, &flipped);
+    assert_eq!(intact(), Some(log.join(name)));
+    // What has the name and the size, but not the bytes, is none.
+    replace(&log, &flipped);
+    assert_eq!(intact(), Some(third.path.join(name)));
+    replace(&third.path, &bytes[1..]);
+    assert_eq!(intact(), Some(first.path.join(name)));
+    fs::remove_file(first.path.join(name)).unwrap();
+    assert_eq!(intact(), None);
+    // The index's digest holds: no copy is better.
+    replace(&second.path, &bytes);
+    assert!(snaps.verify(&second.id, Level::Deep).unwrap().intact.is_empty());
 }
 
 #[test]

@@ -264,9 +264,18 @@ pub struct Demo {
     /// Play it in DIR, which must not exist yet, and leave everything there
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub keep: Option<PathBuf>,
-    /// How large a log to write
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "256MiB")]
+    /// How large a log to write, at least 16MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_demo_size, default_value = "256MiB")]
     pub size: u64,
+}
+
+/// A log of several segments.
+fn parse_demo_size(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 16 << 20;
+    match parse_bytes(text)? {
+        size if size < LEAST => Err(format!("{text} is less than 16MiB")),
+        size => Ok(size),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -63,9 +63,11 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
 fn not_understood(e: &clap::Error, typed: &[OsString]) -> u8 {
     let asked_for = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if !asked_for && args::wants_json(typed, std::env::var_os("COWLOG_JSON").as_deref()) {
+        // The first paragraph: what is wrong, and which arguments it is about.
         let text = e.render().to_string();
-        let message = text.lines().next().unwrap_or_default();
-        let failure = Failure::Usage(message.strip_prefix("error: ").unwrap_or(message).to_owned());
+        let message: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = message.join(" ");
+        let failure = Failure::Usage(message.strip_prefix("error: ").unwrap_or(&message).to_owned());
         Output::json_only().failure(&failure);
         return failure.exit_code();
     }

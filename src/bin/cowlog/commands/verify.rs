@@ -70,6 +70,9 @@ fn page(report: &VerifyReport, took: Duration, session: &Session) -> String {
     for damage in &report.damage {
         let path = styles.bad(&printable(&damage.path));
         let _ = writeln!(out, "  {path}  {}: {}", damage.kind, printable(&damage.detail));
+        if let Some(intact) = report.intact.get(&damage.path) {
+            let _ = writeln!(out, "    intact: {}", printable(&intact.to_string_lossy()));
+        }
     }
     for extra in &report.extra {
         let _ = writeln!(out, "  {}  not part of the snapshot; it is never restored", printable(extra));
