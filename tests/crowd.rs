@@ -14,7 +14,7 @@ use cowlog::log::{LogConfig, LogReader};
 use cowlog::snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
 use support::chain::{self, ChainLog};
 use support::mounts::{Kind as Filesystem, Mount};
-use support::process::{Running, in_role, role};
+use support::process::{Running, in_role, role, strays};
 use support::worker::{Line, Lines, read_lines};
 use support::{Random, env_number};
 
@@ -309,10 +309,6 @@ fn look(dir: &Path, lines: &Path, kind: Filesystem) -> (u64, u64) {
         let report = snaps.verify(id, Level::Deep).expect("a report");
         assert!(report.ok && report.extra.is_empty() && found.damaged.is_none(), "{kind}: {report:?}");
     }
-    for entry in std::fs::read_dir(snaps.store_path().expect("a look").expect("a store")).expect("a store") {
-        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
-        let known = name.starts_with("snapshot-") || [".lock", "snapshots.json"].contains(&name.as_str());
-        assert!(known, "{kind}: {name} is left over");
-    }
+    assert_eq!(strays(&snaps.store_path().expect("a look").expect("a store")), [""; 0], "{kind}");
     (store, log)
 }

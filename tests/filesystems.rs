@@ -14,6 +14,7 @@ use cowlog::fs::{Method, MethodChoice};
 use cowlog::snapshot::{Detach, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
 use native::{content, make_log};
 use support::mounts::{Kind, Mount, run, system};
+use support::process::strays;
 
 fn manager(log: &Path, change: impl FnOnce(&mut SnapshotConfig)) -> SnapshotManager {
     let mut config = SnapshotConfig { min_interval: Duration::ZERO, ..SnapshotConfig::default() };
@@ -38,13 +39,6 @@ fn whole(snaps: &SnapshotManager) -> usize {
 fn make_old_log(log: &Path, count: usize) {
     make_log(log, count);
     std::thread::sleep(Duration::from_millis(2500));
-}
-
-/// What a store holds besides its snapshots.
-fn strays(store: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(store) else { return Vec::new() };
-    let names = entries.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8"));
-    names.filter(|n| !n.starts_with("snapshot-") && ![".lock", "snapshots.json"].contains(&n.as_str())).collect()
 }
 
 #[test]

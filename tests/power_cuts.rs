@@ -15,7 +15,7 @@ use support::chain::{self, ChainLog, Tail};
 use support::disk::{Disk, Loss};
 use support::mounts::Kind;
 use support::power::PowerRig;
-use support::process::{Running, in_role, role};
+use support::process::{Running, in_role, role, strays};
 use support::worker::{Job, Line, read_lines};
 use support::{Random, env_number};
 
@@ -276,11 +276,7 @@ fn check_snapshots(job: &Job, promised: &mut Promised, told: &str) {
 fn no_strays(snaps: &SnapshotManager, told: &str) {
     snaps.repair(None).unwrap_or_else(|e| panic!("{told}: repair: {e}"));
     let store = snaps.store_path().expect("a look").expect("a store");
-    for entry in std::fs::read_dir(store).expect("a store") {
-        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
-        let known = name.starts_with("snapshot-") || [".lock", "snapshots.json"].contains(&name.as_str());
-        assert!(known, "{told}: {name} is left over");
-    }
+    assert_eq!(strays(&store), [""; 0], "{told}");
 }
 
 fn tail_of(dir: &Path, told: &str) -> Tail {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cowlog::log::{BatchBuilder, Log, LogConfig};
 use cowlog::snapshot::{Level, SnapshotConfig, SnapshotManager};
 
-use super::process::{contents, cowlog};
+use super::process::{contents, cowlog, strays};
 
 pub const VERBS: [&str; 8] = ["create", "copy", "restore", "delete", "prune", "repair", "verify", "list"];
 
@@ -102,19 +102,12 @@ impl Stage {
         assert!(ended.status.success(), "{told}: the next {verb}: {}: {said}", ended.status);
     }
 
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.store()).expect("a store");
-        entries.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
-    }
-
     /// What a dead process left: in the store, beside the target.
     pub fn leftovers(&self) -> Vec<String> {
         let beside = std::fs::read_dir(&self.dir).expect("a directory");
         let beside = beside.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8"));
         let staged = beside.filter(|n| n.contains("restor") && *n != "restored");
-        let in_store = self.names().into_iter();
-        let known = |n: &String| n.starts_with("snapshot-") || [".lock", "snapshots.json"].contains(&n.as_str());
-        staged.chain(in_store.filter(|n| !known(n))).collect()
+        staged.chain(strays(&self.store())).collect()
     }
 }
 

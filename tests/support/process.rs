@@ -98,3 +98,10 @@ fn collect(dir: &Path, prefix: &str, found: &mut std::collections::BTreeMap<Stri
         }
     }
 }
+
+/// What a store holds besides its snapshots, its lock and its catalogue.
+pub fn strays(store: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(store).expect("a store");
+    let names = entries.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8"));
+    names.filter(|n| !n.starts_with("snapshot-") && ![".lock", "snapshots.json"].contains(&n.as_str())).collect()
+}
