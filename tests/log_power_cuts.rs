@@ -227,7 +227,7 @@ fn cut_everywhere(abilities: Abilities) {
             fs.cut_power_after(at);
             let outcome = run(&fs, case);
             assert!(at <= changes || outcome.is_ok(), "{}: {outcome:?}", case.name);
-            for (i, state) in fs.crash_states(7, 12, at).into_iter().enumerate() {
+            for (i, state) in fs.crash_states(10, 12, at).into_iter().enumerate() {
                 let name = format!("{}, cut after change {at} of {changes}, state {i}", case.name);
                 let found = look(&state, &name);
                 let fits = if outcome.is_ok() { (case.after)(&found) } else { (case.between)(&found) };
@@ -290,12 +290,12 @@ fn what_a_successor_was_told(high_watermark: HighWatermark) {
             let mut log = Log::open_on(Dir::open_on(arc(&fs), "/log").unwrap(), config).unwrap();
             let (opened, end) = (log.high_watermark(), log.log_end_offset());
             assert!(opened == end || high_watermark == HighWatermark::Manual, "{name}");
-            for (i, state) in fs.crash_states(7, 12, at).into_iter().enumerate() {
+            for (i, state) in fs.crash_states(10, 12, at).into_iter().enumerate() {
                 assert!(look(&state, &name).end >= opened, "{name}, state {i}: what was opened is gone");
             }
             append(&mut log, "new", 2).unwrap();
             log.flush().unwrap();
-            for (i, state) in fs.crash_states(7, 12, at).into_iter().enumerate() {
+            for (i, state) in fs.crash_states(10, 12, at).into_iter().enumerate() {
                 let found = look(&state, &name);
                 let written = found.lives.iter().rev().take(2).all(|life| life == "new");
                 assert!(found.end == end + 2 && written, "{name}, state {i}: what was flushed is gone");
@@ -391,7 +391,7 @@ fn bytes_whose_sync_failed_are_written_again() {
             if second_name {
                 Dir::open_on(arc(&fs), "/log").unwrap().unlink("other").unwrap();
             }
-            for (i, state) in fs.crash_states(7, 12, 1).into_iter().enumerate() {
+            for (i, state) in fs.crash_states(10, 12, 1).into_iter().enumerate() {
                 if second_name && Dir::open_on(arc(&state), "/log").unwrap().try_stat("other").unwrap().is_some() {
                     Dir::open_on(arc(&state), "/log").unwrap().unlink("other").unwrap();
                 }
@@ -415,7 +415,7 @@ fn a_truncation_whose_sync_failed_does_not_come_undone() {
     fs.heal();
     let log = open(&fs).unwrap();
     assert_eq!(log.log_end_offset(), END);
-    for (i, state) in fs.crash_states(7, 12, 1).into_iter().enumerate() {
+    for (i, state) in fs.crash_states(10, 12, 1).into_iter().enumerate() {
         let found = look(&state, &format!("state {i}"));
         assert!(intact(&found) && found.end == END, "state {i}: it ends at {}", found.end);
     }
