@@ -242,6 +242,10 @@ impl SnapshotManager {
             self.config().observer.check()?;
             let guard = store.lock(LockMode::Shared, &self.deadline())?;
             match store.read_state(step.id) {
+                Ok(state) if state.unreadable => {
+                    self.config().observer.warn(&format!("{}: {STATE_UNREADABLE}", step.id));
+                    continue;
+                }
                 Ok(state) if state.pinned => continue,
                 Err(e) if e.is_not_found() => continue,
                 _ if store.is_in_use(step.id, &guard) => continue,
