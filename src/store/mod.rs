@@ -39,8 +39,8 @@ pub use manifest::{
 pub use state::{State, Verification};
 pub use time::rfc3339;
 
-use crate::error::{Error, Result};
-use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, lock_file, replace_file, try_lock_dir};
+use crate::error::{Error, Result, ValidationError};
+use crate::fs::{Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file, replace_file, try_lock_dir};
 use crate::observe::Observer;
 
 /// The name of a store within a log directory.
@@ -136,7 +136,7 @@ impl Store {
         let name = |e: crate::fs::Entry| {
             let name = e.name.into_string().ok()?;
             let what = StoreName::parse(&name)?;
-            (e.kind == crate::fs::FileKind::Dir).then_some((name, what))
+            (e.kind == FileKind::Dir).then_some((name, what))
         };
         Ok(entries.into_iter().filter_map(name).collect())
     }
@@ -259,7 +259,18 @@ impl Store {
     /// Brings `snapshots.json` up to date. A failure is no failure of the operation that calls it, since the catalogue
     /// is rebuilt from the directories whenever it is read: returns whether it was written.
     pub(crate) fn write_catalogue(&self, catalogue: &Catalogue, _exclusive: &Guard) -> Result<()> {
-        replace_file(&self.dir, CATALOGUE, &catalogue.to_bytes()?, 0o666)
+        replace_file(&self.dir, CATALOGUE, &catalogue.to_bytes()?, 0o666).map_err(|e| {
+            let path = self.dir.path_of(CATALOGUE);
+            match self.dir.try_stat(CATALOGUE) {
+                Ok(Some(stat)) if stat.kind == FileKind::Dir => ValidationError::Refused {
+                    what: format!("{} is a directory, where the catalogue belongs", path.display()),
+                    path: Some(path),
+                    hint: Some("move it away and run `cowlog repair`".into()),
+                }
+                .into(),
+                _ => e,
+            }
+        })
     }
 
     /// Whether somebody holds the snapshot: verifies it, restores it, inherits from it. The store's lock keeps this

@@ -62,6 +62,21 @@ fn an_unreadable_manifest_stays_listed() {
 }
 
 #[test]
+fn a_directory_in_the_catalogues_place_is_told_of() {
+    let stage = Stage::new();
+    let id = stage.create();
+    let catalogue = stage.store().join("snapshots.json");
+    fs::remove_file(&catalogue).unwrap();
+    fs::create_dir(&catalogue).unwrap();
+    let error = stage.run("repair", &["--json"]);
+    assert!(error.stdout.contains("move it away"), "{}", error.stdout);
+    assert!(error.expect_error(2, "validation").contains("is a directory"));
+    stage.run("verify", &[&id]).expect_code(0);
+    fs::remove_dir(&catalogue).unwrap();
+    stage.run("repair", &[]).expect_code(0);
+}
+
+#[test]
 fn prune_keeps_what_it_cannot_read_and_says_so() {
     let stage = Stage::new();
     let ids = [stage.create(), stage.create(), stage.create()];
