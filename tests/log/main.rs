@@ -1,6 +1,7 @@
 //! The native log: what it promises, over reopening, crashes of its process and other processes.
 
 mod ends;
+mod hints;
 mod reading;
 mod recovery;
 mod sharing;
