@@ -4,6 +4,7 @@ mod ends;
 mod hints;
 mod reading;
 mod recovery;
+mod refusing;
 mod sharing;
 
 use std::collections::BTreeMap;
