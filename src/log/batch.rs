@@ -1,16 +1,28 @@
 //! One record batch, version 2 (`clients: DefaultRecordBatch`).
 
+use std::borrow::Cow;
+
 use super::codec::Codec;
 use super::header::{BatchError, BatchHeader};
 use super::record::{self, Record};
 use crate::error::{Error, Result, ValidationError};
 
 /// One whole batch whose CRC holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Batch {
     header: BatchHeader,
     bytes: Vec<u8>,
+    /// Made by a [`BatchBuilder`], so that [`check_produced`](Self::check_produced) would find nothing.
+    produced: bool,
 }
+
+impl PartialEq for Batch {
+    fn eq(&self, other: &Batch) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Batch {}
 
 impl Batch {
     /// What [`records`](Self::records) unpacks at most, in bytes: 64 times the largest batch that a broker takes
@@ -28,7 +40,7 @@ impl Batch {
             return Err(BatchError::Trailing(have - need));
         }
         header.check_crc(&bytes)?;
-        Ok(Batch { header, bytes })
+        Ok(Batch { header, bytes, produced: false })
     }
 
     /// The header.
@@ -48,13 +60,32 @@ impl Batch {
 
     /// The records, unpacked up to `limit` bytes; where they take more, that is the error.
     pub fn records_within(&self, limit: u64) -> Result<Vec<Record>, BatchError> {
-        let packed = self.bytes.get(BatchHeader::SIZE..).unwrap_or_default();
-        match self.header.codec()? {
-            Codec::None => record::decode(&self.header, packed),
-            // A batch emptied by compaction keeps its codec and has no compressed stream.
-            _ if self.header.record_count == 0 && packed.is_empty() => Ok(Vec::new()),
-            codec => record::decode(&self.header, &codec.decompress(packed, limit)?),
+        record::decode(&self.header, &unpacked(&self.header, self.packed(), limit)?)
+    }
+
+    /// Whether it is as a producer makes it: a record for every offset, in their order, the largest timestamp in the header,
+    /// unpacked no larger than [`UNPACKED_LIMIT`](Self::UNPACKED_LIMIT). Brokers ask for the same (`storage: LogValidator`).
+    pub(crate) fn check_produced(&self) -> Result<(), BatchError> {
+        if self.produced {
+            return Ok(());
         }
+        let (count, delta) = (self.header.record_count, self.header.last_offset_delta);
+        if count <= 0 || delta != count - 1 {
+            return Err(BatchError::Count { count, delta });
+        }
+        let mut largest = -1;
+        record::walk(&self.header, &unpacked(&self.header, self.packed(), Self::UNPACKED_LIMIT)?, |index, raw| {
+            largest = raw.timestamp.max(largest);
+            if i64::from(raw.delta) == i64::from(index) { Ok(()) } else { Err("its offset is not the next one") }
+        })?;
+        if largest != self.header.max_timestamp {
+            return Err(BatchError::MaxTimestamp { stored: self.header.max_timestamp, largest });
+        }
+        Ok(())
+    }
+
+    fn packed(&self) -> &[u8] {
+        self.bytes.get(BatchHeader::SIZE..).unwrap_or_default()
     }
 
     /// Gives the batch its place. Neither field is covered by the CRC.
@@ -68,6 +99,20 @@ impl Batch {
         self.header = header;
         Ok(())
     }
+}
+
+/// Whether the records of a batch, which stand behind its header, can be decoded.
+pub(super) fn check_records(header: &BatchHeader, packed: &[u8]) -> Result<(), BatchError> {
+    record::walk(header, &unpacked(header, packed, Batch::UNPACKED_LIMIT)?, |_, _| Ok(()))
+}
+
+fn unpacked<'a>(header: &BatchHeader, packed: &'a [u8], limit: u64) -> Result<Cow<'a, [u8]>, BatchError> {
+    Ok(match header.codec()? {
+        Codec::None => Cow::Borrowed(packed),
+        // A batch emptied by compaction keeps its codec and has no compressed stream.
+        _ if header.record_count == 0 && packed.is_empty() => Cow::Borrowed(packed),
+        codec => Cow::Owned(codec.decompress(packed, limit)?),
+    })
 }
 
 fn write_at<const N: usize>(bytes: &mut [u8], at: usize, field: [u8; N]) {
@@ -186,7 +231,9 @@ impl BatchBuilder {
         write_at(&mut bytes, 57, count.to_be_bytes());
         let crc = crc32c::crc32c(bytes.get(BatchHeader::CRC_START..).unwrap_or_default());
         write_at(&mut bytes, 17, crc.to_be_bytes());
-        Batch::from_bytes(bytes).map_err(|e| refuse(&e.to_string()))
+        let mut batch = Batch::from_bytes(bytes).map_err(|e| refuse(&e.to_string()))?;
+        batch.produced = self.codec == Codec::None || plain.len() as u64 <= Batch::UNPACKED_LIMIT;
+        Ok(batch)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use super::header::BatchHeader;
+use super::batch::{Batch, check_records};
+use super::header::{BatchError, BatchHeader};
 use super::index::{IndexEntry, IndexStop, OffsetEntry, ParsedIndex, TimeEntry, parse_offset_index, parse_time_index};
-use super::scan::{Framer, ScanEnd, Stop, Tally, read_chunks};
+use super::scan::{Framer, ScanEnd, ScannedBatch, Stop, Tally, read_chunks};
 use super::segment::SegmentFile;
 use crate::error::Result;
 use crate::fs::File;
@@ -188,9 +189,10 @@ pub struct SegmentCheck {
     pub end: ScanEnd,
 }
 
-/// Checks every batch of a segment (CRC, no offset below `base_offset`, ascending, all below `end_offset` where a later
-/// segment begins there), that nothing follows the last batch, and that the indexes given agree with the batches.
-/// The `.log` is streamed; memory is that of the indexes.
+/// Checks every batch of a segment (CRC, records that can be decoded, no offset below `base_offset`, ascending, all below
+/// `end_offset` where a later segment begins there), that nothing follows the last batch, and that the indexes given agree
+/// with the batches. The `.log` is streamed; memory is that of the indexes and of one batch, at most twice
+/// [`Batch::UNPACKED_LIMIT`].
 pub fn check_segment(
     log: &File,
     index: Option<&[u8]>,
@@ -202,11 +204,17 @@ pub fn check_segment(
     let mut framer = Framer::new(0, base_offset);
     let mut tally = Tally::new(0, base_offset);
     let mut told = Told::default();
+    let mut packed = Vec::new();
     read_chunks(log, 0, u64::MAX, |chunk| {
         framer.feed(chunk, &mut |batch, fault| {
             match fault {
                 Some(fault) => told.add(batch.position, &fault.to_string()),
-                None => tally.count(batch),
+                None => {
+                    tally.count(batch);
+                    if let Some(why) = undecodable(log, batch, &mut packed)? {
+                        told.add(batch.position, &format!("its records cannot be decoded: {why}"));
+                    }
+                }
             }
             // The indexes may well agree with a batch whose records are damaged.
             checker.batch(batch.position, &batch.header);
@@ -225,6 +233,21 @@ pub fn check_segment(
     let mut problems = told.finish();
     problems.extend(checker.finish().problems);
     Ok(SegmentCheck { problems, end: tally.end(stop) })
+}
+
+/// What keeps the records of a batch whose CRC holds from being decoded. Not judged are those that take more than
+/// [`Batch::UNPACKED_LIMIT`]: a broker may have been told to take them.
+fn undecodable(log: &File, batch: &ScannedBatch, packed: &mut Vec<u8>) -> Result<Option<BatchError>> {
+    let size = batch.header.total_size().saturating_sub(BatchHeader::SIZE as u64);
+    if size > Batch::UNPACKED_LIMIT {
+        return Ok(None);
+    }
+    packed.resize(usize::try_from(size).unwrap_or(0), 0);
+    let read = log.read_at(packed, batch.position.saturating_add(BatchHeader::SIZE as u64))?;
+    Ok(match check_records(&batch.header, packed.get(..read).unwrap_or_default()) {
+        Ok(()) | Err(BatchError::TooLarge(_)) => None,
+        Err(why) => Some(why),
+    })
 }
 
 #[derive(Default)]
@@ -299,6 +322,25 @@ mod tests {
         assert!(problems[0].starts_with(&format!(".log: at byte {}: the batch's CRC", starts[3])));
         assert!(problems[1].contains(&format!("byte {}", starts[20])));
         assert!(problems[2].contains("in the segment that begins at 100"));
+    }
+
+    #[test]
+    fn records_that_nobody_can_decode_are_a_problem() {
+        let (mut bytes, starts, indexes) = segment();
+        for (batch, at, value) in [(3, 22, 7), (20, BatchHeader::SIZE, 1), (30, 60, 2)] {
+            let place = &mut bytes[starts[batch]..starts[batch + 1]];
+            place[at] = value;
+            let crc = crc32c::crc32c(&place[BatchHeader::CRC_START..]);
+            place[17..21].copy_from_slice(&crc.to_be_bytes());
+        }
+        let problems = check(&bytes, &indexes, None);
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(
+            problems[0]
+                .ends_with(&format!("byte {}: its records cannot be decoded: unknown compression codec 7", starts[3]))
+        );
+        assert!(problems[1].contains(&format!("byte {}: its records cannot be decoded: record 0", starts[20])));
+        assert!(problems[2].contains(&format!("byte {}: its records cannot be decoded: record 1", starts[30])));
     }
 
     #[test]

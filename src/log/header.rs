@@ -55,6 +55,22 @@ pub enum BatchError {
     /// The records would take more than the limit.
     #[error("records take more than {0} bytes")]
     TooLarge(u64),
+    /// Not as many records as offsets, or none.
+    #[error("{count} records, but the last one's offset delta is {delta}")]
+    Count {
+        /// The record count.
+        count: i32,
+        /// The last offset's delta.
+        delta: i32,
+    },
+    /// The largest timestamp is not that of the records.
+    #[error("largest timestamp is {largest}, but the header says {stored}")]
+    MaxTimestamp {
+        /// What the header says.
+        stored: i64,
+        /// What the records have.
+        largest: i64,
+    },
     /// The records do not have the form of records.
     #[error("record {index}: {why}")]
     Record {

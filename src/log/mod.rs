@@ -8,6 +8,7 @@ mod checkpoint;
 mod codec;
 mod config;
 mod cut;
+mod entries;
 mod header;
 mod index;
 mod open;
@@ -20,6 +21,7 @@ mod scan;
 mod seek;
 mod segment;
 mod truncate;
+mod window;
 mod writer;
 
 pub use batch::{Batch, BatchBuilder};

@@ -1,11 +1,13 @@
 //! Reading batches by offset and by timestamp across the segments of a log.
 
 use super::batch::Batch;
+use super::entries::Entries;
 use super::header::BatchHeader;
-use super::index::{IndexBytes, TimeEntry};
+use super::index::IndexBytes;
 use super::scan::{Stop, scan};
-use super::seek::{Entries, last_time_entry, position_for};
+use super::seek::Seeker;
 use super::segment::SegmentFile;
+use super::window::Window;
 use crate::error::{Error, IntegrityError, Result};
 use crate::fs::{Dir, File, Open};
 
@@ -32,7 +34,7 @@ impl<'a> View<'a> {
     }
 
     fn batches_of(self, segments: &'a [i64], from: i64) -> Batches<'a> {
-        Batches { view: self, rest: segments, from, begun: false, current: None, window: Window::default() }
+        Batches { view: self, rest: segments, from, begun: false, current: None, window: Window::new(AHEAD) }
     }
 
     fn is_active(&self, base: i64) -> bool {
@@ -60,13 +62,15 @@ impl<'a> View<'a> {
             if ends_below_start {
                 continue;
             }
+            let (log, end) = self.open_log(base)?;
+            let seeker = Seeker { log: &log, base, end, index: self.entries(base, SegmentFile::Index)? };
             let times = self.entries(base, SegmentFile::TimeIndex)?;
             // The last entry of a sealed segment has the segment's largest timestamp.
-            if !self.is_active(base) && last_time_entry(&times)?.is_some_and(|last| last.timestamp < timestamp) {
+            if !self.is_active(base) && seeker.largest_timestamp(&times)?.is_some_and(|largest| largest < timestamp) {
                 continue;
             }
-            let before = times.last_where(|e: &TimeEntry| e.timestamp < timestamp)?;
-            let from = before.map_or(base, |e| base.saturating_add(e.relative_offset.into()));
+            let limit = self.bases.get(i + 1).copied().unwrap_or(self.log_end);
+            let from = seeker.offset_before(timestamp, limit, &times)?;
             let segment = self.batches_of(self.bases.get(i..=i).unwrap_or_default(), from.max(self.log_start));
             if let Some(offset) = self.first_at_or_after(timestamp, segment)? {
                 return Ok(Some(offset));
@@ -116,6 +120,9 @@ struct Segment {
     position: u64,
     end: u64,
 }
+
+/// Bytes that are read at a time.
+const AHEAD: usize = 256 * 1024;
 
 /// Batches above this size are checked as a stream before room is made for them: a length field proves nothing.
 const LARGE: u64 = 16 << 20;
@@ -174,7 +181,8 @@ impl Batches<'_> {
         let (log, end) = self.view.open_log(base)?;
         self.window.clear();
         let position = if self.from > base {
-            position_for(&log, base, end, self.from, &self.view.entries(base, SegmentFile::Index)?)?
+            let index = self.view.entries(base, SegmentFile::Index)?;
+            Seeker { log: &log, base, end, index }.position_for(self.from)?
         } else {
             0
         };
@@ -198,36 +206,5 @@ impl Iterator for Batches<'_> {
             (self.rest, self.current) = (&[], None);
         }
         step
-    }
-}
-
-/// A part of a file that was read ahead.
-#[derive(Debug, Default)]
-struct Window {
-    bytes: Vec<u8>,
-    at: u64,
-    filled: usize,
-}
-
-impl Window {
-    fn clear(&mut self) {
-        self.filled = 0;
-    }
-
-    /// `len` bytes from `position`, fewer where the file ends.
-    fn at(&mut self, file: &File, position: u64, len: u64) -> Result<&[u8]> {
-        const AHEAD: usize = 256 * 1024;
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let inside = position.checked_sub(self.at).and_then(|skip| usize::try_from(skip).ok());
-        let skip = match inside.filter(|skip| skip.saturating_add(len) <= self.filled) {
-            Some(skip) => skip,
-            None => {
-                self.bytes.resize(len.max(AHEAD), 0);
-                self.filled = file.read_at(&mut self.bytes, position)?;
-                self.at = position;
-                0
-            }
-        };
-        Ok(self.bytes.get(skip..skip.saturating_add(len).min(self.filled)).unwrap_or_default())
     }
 }

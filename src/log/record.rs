@@ -27,45 +27,88 @@ const LEAST_HEADER: usize = 2;
 
 /// Decodes the (decompressed) records of a batch.
 pub(super) fn decode(header: &BatchHeader, plain: &[u8]) -> Result<Vec<Record>, BatchError> {
-    let broken = |index: u32, why| BatchError::Record { index, why };
-    let count = u32::try_from(header.record_count).map_err(|_| broken(0, "the record count is negative"))?;
-    if count as usize > plain.len() / LEAST_RECORD {
-        return Err(broken(0, "the record count does not fit the bytes"));
-    }
-    let mut input = Input(plain);
-    let mut records = Vec::with_capacity(count as usize);
-    for index in 0..count {
-        records.push(decode_one(header, &mut input).map_err(|why| broken(index, why))?);
-    }
-    if input.0.is_empty() { Ok(records) } else { Err(broken(count, "bytes follow the last record")) }
+    let mut records = Vec::with_capacity(count_in(header, plain)? as usize);
+    walk(header, plain, |_, raw| raw.to_record(header).map(|record| records.push(record)))?;
+    Ok(records)
 }
 
-fn decode_one(header: &BatchHeader, input: &mut Input<'_>) -> Result<Record, &'static str> {
-    let size = usize::try_from(input.varint()?).map_err(|_| "its size is negative")?;
-    let mut body = Input(input.bytes(size)?);
-    body.bytes(1)?;
-    let timestamp = header.base_timestamp.checked_add(body.varlong()?).ok_or("its timestamp overflows")?;
-    let delta = body.varint()?;
-    if delta < 0 || delta > header.last_offset_delta {
-        return Err("its offset lies outside the batch");
+/// Shows the (decompressed) records of a batch one by one, with their index. Takes no memory.
+pub(super) fn walk<'a>(
+    header: &BatchHeader,
+    plain: &'a [u8],
+    mut show: impl FnMut(u32, Raw<'a>) -> Result<(), &'static str>,
+) -> Result<(), BatchError> {
+    let broken = |index: u32, why| BatchError::Record { index, why };
+    let count = count_in(header, plain)?;
+    let mut input = Input(plain);
+    for index in 0..count {
+        let raw = Raw::read(header, &mut input).map_err(|why| broken(index, why))?;
+        show(index, raw).map_err(|why| broken(index, why))?;
     }
-    let key = body.optional_bytes()?.map(<[u8]>::to_vec);
-    let value = body.optional_bytes()?.map(<[u8]>::to_vec);
-    let count = usize::try_from(body.varint()?).map_err(|_| "its header count is negative")?;
-    if count > body.0.len() / LEAST_HEADER {
-        return Err("its header count does not fit the bytes");
+    if input.0.is_empty() { Ok(()) } else { Err(broken(count, "bytes follow the last record")) }
+}
+
+fn count_in(header: &BatchHeader, plain: &[u8]) -> Result<u32, BatchError> {
+    let broken = |why| BatchError::Record { index: 0, why };
+    let count = u32::try_from(header.record_count).map_err(|_| broken("the record count is negative"))?;
+    if count as usize > plain.len() / LEAST_RECORD {
+        return Err(broken("the record count does not fit the bytes"));
     }
-    let mut headers = Vec::with_capacity(count);
-    for _ in 0..count {
-        let name = body.optional_bytes()?.ok_or("a header has no key")?;
-        let value = body.optional_bytes()?.map(<[u8]>::to_vec);
-        headers.push((String::from_utf8_lossy(name).into_owned(), value));
+    Ok(count)
+}
+
+/// One record as it stands in its batch, sound.
+pub(super) struct Raw<'a> {
+    /// Its offset minus the batch's base offset.
+    pub delta: i32,
+    pub timestamp: i64,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    header_count: usize,
+    headers: Input<'a>,
+}
+
+impl<'a> Raw<'a> {
+    fn read(header: &BatchHeader, input: &mut Input<'a>) -> Result<Raw<'a>, &'static str> {
+        let size = usize::try_from(input.varint()?).map_err(|_| "its size is negative")?;
+        let mut body = Input(input.bytes(size)?);
+        body.bytes(1)?;
+        let timestamp = header.base_timestamp.checked_add(body.varlong()?).ok_or("its timestamp overflows")?;
+        let delta = body.varint()?;
+        if delta < 0 || delta > header.last_offset_delta {
+            return Err("its offset lies outside the batch");
+        }
+        let (key, value) = (body.optional_bytes()?, body.optional_bytes()?);
+        let header_count = usize::try_from(body.varint()?).map_err(|_| "its header count is negative")?;
+        if header_count > body.0.len() / LEAST_HEADER {
+            return Err("its header count does not fit the bytes");
+        }
+        let headers = body;
+        for _ in 0..header_count {
+            body.header()?;
+        }
+        if !body.0.is_empty() {
+            return Err("it is longer than its fields");
+        }
+        let timestamp = if header.is_log_append_time() { header.max_timestamp } else { timestamp };
+        Ok(Raw { delta, timestamp, key, value, header_count, headers })
     }
-    if !body.0.is_empty() {
-        return Err("it is longer than its fields");
+
+    fn to_record(&self, header: &BatchHeader) -> Result<Record, &'static str> {
+        let mut input = self.headers;
+        let mut headers = Vec::with_capacity(self.header_count);
+        for _ in 0..self.header_count {
+            let (name, value) = input.header()?;
+            headers.push((String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)));
+        }
+        Ok(Record {
+            offset: header.base_offset.saturating_add(self.delta.into()),
+            timestamp: self.timestamp,
+            key: self.key.map(<[u8]>::to_vec),
+            value: self.value.map(<[u8]>::to_vec),
+            headers,
+        })
     }
-    let timestamp = if header.is_log_append_time() { header.max_timestamp } else { timestamp };
-    Ok(Record { offset: header.base_offset.saturating_add(delta.into()), timestamp, key, value, headers })
 }
 
 /// Appends one record to the plain bytes of a batch.
@@ -106,6 +149,7 @@ fn put_varlong(out: &mut Vec<u8>, value: i64) {
     out.push(rest as u8);
 }
 
+#[derive(Clone, Copy)]
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -122,15 +166,20 @@ impl<'a> Input<'a> {
         }
     }
 
+    fn header(&mut self) -> Result<(&'a [u8], Option<&'a [u8]>), &'static str> {
+        Ok((self.optional_bytes()?.ok_or("a header has no key")?, self.optional_bytes()?))
+    }
+
     fn varlong(&mut self) -> Result<i64, &'static str> {
-        let mut value = 0u64;
-        for shift in (0..70).step_by(7) {
+        let (mut value, mut shift) = (0u64, 0);
+        while shift < u64::BITS {
             let (&byte, rest) = self.0.split_first().ok_or("it is cut short")?;
             self.0 = rest;
-            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
             }
+            shift += 7;
         }
         Err("a number is too long")
     }

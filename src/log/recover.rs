@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 
+use super::entries::Entries;
 use super::index::{IndexBuilder, IndexBytes, OffsetEntry, TimeEntry};
 use super::scan::{Stop, scan, scan_until};
-use super::seek::{Entries, header_at, last_time_entry};
 use super::segment::{SegmentEntry, SegmentFile};
+use super::window::Headers;
 use crate::error::{Error, IntegrityError, Result};
 use crate::fs::{Dir, File, Open, Rename, clone_or_copy, copy_range, replace_file};
 use crate::observe::Observer;
@@ -238,31 +239,38 @@ pub(super) fn sealed_looks_right(dir: &Dir, segment: &SegmentEntry, next: i64, i
     if !index.is_whole::<OffsetEntry>()? || !times.is_whole::<TimeEntry>()? {
         return Ok(false);
     }
-    let mut position = 0;
-    if let Some(last) = index.last_where(|_: &OffsetEntry| true)? {
-        position = u64::try_from(last.position).unwrap_or(u64::MAX);
-        let offset = base.saturating_add(last.relative_offset.into());
-        if header_at(&log, position, size)?.is_none_or(|h| h.last_offset() != offset) {
-            return Ok(false);
-        }
-    }
-    let indexed = position;
+    let last = index.last::<OffsetEntry>()?.map(|last| last.entry);
+    let time = times.last::<TimeEntry>()?.map(|last| last.entry);
+    let indexed = last.map_or(0, |last| u64::try_from(last.position).unwrap_or(u64::MAX));
+    let mut headers = Headers::new(&log, indexed, size);
     let mut next_offset = base;
-    while position < size {
-        // Another entry was due here.
-        if position.saturating_sub(indexed) > u64::from(interval) {
+    while let Some((position, header)) = headers.step()? {
+        let is_last = |e: OffsetEntry| base.saturating_add(e.relative_offset.into()) == header.last_offset();
+        let named = |e: TimeEntry| base.saturating_add(e.relative_offset.into());
+        let is_sound = |e: TimeEntry| match (header.base_offset..=header.last_offset()).contains(&named(e)) {
+            true => header.max_timestamp == e.timestamp,
+            false => header.max_timestamp <= e.timestamp,
+        };
+        // Another entry was due where more than the interval lies behind.
+        if position == indexed && !last.is_none_or(is_last)
+            || position.saturating_sub(indexed) > u64::from(interval)
+            || !time.is_none_or(is_sound)
+        {
             return Ok(false);
         }
-        let Some(header) = header_at(&log, position, size)? else {
-            return Err(damaged(&log, format!("no whole batch at byte {position} of {size}")));
-        };
-        position += header.total_size();
         next_offset = header.next_offset();
+    }
+    if !headers.is_done() {
+        // Nothing is known of an index whose last entry names no batch.
+        if headers.position() == indexed && last.is_some() {
+            return Ok(false);
+        }
+        return Err(damaged(&log, format!("no whole batch at byte {} of {size}", headers.position())));
     }
     if next_offset > next {
         return Err(damaged(&log, format!("it reaches offset {next_offset}, the next segment begins at {next}")));
     }
-    Ok(match last_time_entry(&times)? {
+    Ok(match time {
         Some(last) => base.saturating_add(last.relative_offset.into()) < next,
         None => size == 0,
     })

@@ -1,7 +1,8 @@
 //! Taking old segments off the beginning of a native log.
 
+use super::entries::Entries;
 use super::scan::scan;
-use super::seek::{Entries, last_time_entry};
+use super::seek::Seeker;
 use super::segment::SegmentFile;
 use super::writer::Log;
 use crate::error::Result;
@@ -72,15 +73,15 @@ impl Log {
 
     fn is_expired(&self, base: i64, now: i64) -> Result<bool> {
         let Some(age) = self.config.retention_age else { return Ok(false) };
-        let newest = match last_time_entry(&Entries::of_file(&self.dir, base, SegmentFile::TimeIndex)?)? {
-            Some(last) => last.timestamp,
-            None => {
-                let log = self.dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
-                match scan(&log, 0, u64::MAX, base, |_| Ok(()))?.max_timestamp {
-                    Some(newest) => newest,
-                    None => log.stat()?.mtime.div_euclid(1_000_000),
-                }
-            }
+        let log = self.dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
+        let entries = |which| Entries::of_file(&self.dir, base, which);
+        let seeker = Seeker { log: &log, base, end: log.len()?, index: entries(SegmentFile::Index)? };
+        let newest = match seeker.largest_timestamp(&entries(SegmentFile::TimeIndex)?)? {
+            Some(largest) => largest,
+            None => match scan(&log, 0, u64::MAX, base, |_| Ok(()))?.max_timestamp {
+                Some(newest) => newest,
+                None => log.stat()?.mtime.div_euclid(1_000_000),
+            },
         };
         Ok(u128::try_from(now.saturating_sub(newest)).is_ok_and(|old| old > age.as_millis()))
     }

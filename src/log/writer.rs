@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::checkpoint::{Checkpoint, Durable};
 use super::config::{HighWatermark, LogConfig};
 use super::cut::{Cut, CutQuality, HeldCut};
+use super::header::BatchError;
 use super::open::{Recovery, lock_segments};
 use super::read::View;
 use super::recover::{Active, create_segment};
@@ -76,9 +77,12 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// After a file system error nothing of the batch is left in the log.
+    /// `Validation` for a batch that no producer makes: without a record, not one record for every offset, an unknown codec,
+    /// records that cannot be decoded, unpack to more than [`Batch::UNPACKED_LIMIT`] or belie the header's timestamp.
+    /// Nothing is written then. After a file system error nothing of the batch is left in the log.
     pub fn append(&mut self, mut batch: Batch) -> Result<i64> {
         self.check()?;
+        batch.check_produced().map_err(|e| self.refused(&e))?;
         if self.must_roll(&batch) {
             self.roll()?;
         }
@@ -100,6 +104,15 @@ impl Log {
         active.first_timestamp.get_or_insert(header.max_timestamp);
         active.last_epoch = Some(header.leader_epoch);
         Ok(base_offset)
+    }
+
+    fn refused(&self, why: &BatchError) -> Error {
+        ValidationError::Refused {
+            what: format!("cannot append the batch to {}: {why}", self.dir.path().display()),
+            path: Some(self.dir.path().to_owned()),
+            hint: Some("put its records into a new one with `BatchBuilder`".to_owned()),
+        }
+        .into()
     }
 
     /// By size, by age (`LogSegment.shouldRoll`), or because 32 bits no longer hold the offsets relative to the base.

@@ -1,8 +1,10 @@
 //! The native log: what it promises, over reopening, crashes of its process and other processes.
 
 mod ends;
+mod hints;
 mod reading;
 mod recovery;
+mod refusing;
 mod sharing;
 #[path = "../support/process.rs"]
 #[allow(dead_code)]

@@ -198,3 +198,28 @@ fn an_unreadable_manifest_stays_listed() {
     assert!(snaps.get("latest").unwrap().pinned);
     snaps.restore_id("latest", RestoreOptions::to(temp.path().join("t"))).unwrap();
 }
+
+#[test]
+fn records_that_nobody_can_decode_are_found_by_a_deep_verification() {
+    let (_temp, log) = temp();
+    make_log(&log, 100);
+    let mut batch = native::batch(100).as_bytes().to_vec();
+    batch[..8].copy_from_slice(&100i64.to_be_bytes());
+    batch[61] += 2;
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    let logs =
+        fs::read_dir(&log).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "log"));
+    let active = logs.max().unwrap();
+    fs::write(&active, [fs::read(&active).unwrap(), batch].concat()).unwrap();
+    let snaps = manager(&log);
+    snaps.create().run().unwrap();
+    assert!(snaps.verify("latest", Level::Full).unwrap().ok);
+    let damage = snaps.verify("latest", Level::Deep).unwrap().damage;
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    assert_eq!(
+        (damage[0].path.as_str(), damage[0].kind),
+        (active.file_name().unwrap().to_str().unwrap(), DamageKind::Batch)
+    );
+    assert!(damage[0].detail.contains("its records cannot be decoded: record 0"), "{damage:?}");
+}

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
-use cowlog::error::{ConcurrencyError, Error, Kind, ValidationError};
+use cowlog::error::{ConcurrencyError, DamageKind, Error, Kind, ValidationError};
 use cowlog::fs::{Method, MethodChoice};
 use cowlog::log::{Log, LogConfig};
 use cowlog::observe::{Event, Observer};

@@ -1,0 +1,80 @@
+//! A part of a file that was read ahead, and the batches' headers by way of one.
+
+use super::header::BatchHeader;
+use crate::error::Result;
+use crate::fs::File;
+
+/// A part of a file that was read ahead.
+#[derive(Debug)]
+pub(super) struct Window {
+    ahead: usize,
+    bytes: Vec<u8>,
+    at: u64,
+    filled: usize,
+}
+
+impl Window {
+    /// One that reads at least so many bytes at a time.
+    pub(super) fn new(ahead: usize) -> Window {
+        Window { ahead, bytes: Vec::new(), at: 0, filled: 0 }
+    }
+
+    /// Before another file is read through it.
+    pub(super) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// `len` bytes from `position`, fewer where the file ends.
+    pub(super) fn at(&mut self, file: &File, position: u64, len: u64) -> Result<&[u8]> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let inside = position.checked_sub(self.at).and_then(|skip| usize::try_from(skip).ok());
+        let skip = match inside.filter(|skip| skip.saturating_add(len) <= self.filled) {
+            Some(skip) => skip,
+            None => {
+                self.bytes.resize(len.max(self.ahead), 0);
+                self.filled = file.read_at(&mut self.bytes, position)?;
+                self.at = position;
+                0
+            }
+        };
+        Ok(self.bytes.get(skip..skip.saturating_add(len).min(self.filled)).unwrap_or_default())
+    }
+}
+
+/// The headers of a segment's batches, one after the other; what lies between them is not read.
+#[derive(Debug)]
+pub(super) struct Headers<'a> {
+    log: &'a File,
+    position: u64,
+    end: u64,
+    window: Window,
+}
+
+impl<'a> Headers<'a> {
+    /// From `position`, where a batch begins or is said to, to `end`.
+    pub(super) fn new(log: &'a File, position: u64, end: u64) -> Self {
+        Headers { log, position, end, window: Window::new(4096) }
+    }
+
+    /// The next one and where it stands; `None` at the end, and where no batch begins that ends there or before.
+    pub(super) fn step(&mut self) -> Result<Option<(u64, BatchHeader)>> {
+        let (at, left) = (self.position, self.end.saturating_sub(self.position));
+        if left < BatchHeader::SIZE as u64 {
+            return Ok(None);
+        }
+        let head = self.window.at(self.log, at, BatchHeader::SIZE as u64)?;
+        let Some(header) = BatchHeader::parse(head).ok().filter(|h| h.total_size() <= left) else { return Ok(None) };
+        self.position += header.total_size();
+        Ok(Some((at, header)))
+    }
+
+    /// Where the next one stands, or should.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether all up to the end were batches.
+    pub(super) fn is_done(&self) -> bool {
+        self.position == self.end
+    }
+}
