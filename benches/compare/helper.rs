@@ -1,0 +1,185 @@
+//! What `benches/compare/run` cannot do by itself: real logs, the original's way of taking a snapshot, and what a log costs
+//! from within a process. Not a part of what is shipped.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cowlog::fs::{Dir, Open};
+use cowlog::log::scan;
+use cowlog::{Batch, BatchBuilder, Log, LogConfig, LogReader, SnapshotConfig, SnapshotManager};
+use nix::sys::resource::{UsageWho, getrusage};
+
+type Done = Result<(), Box<dyn Error>>;
+
+fn main() -> Done {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["make", dir, segments, bytes] => make(Path::new(dir), segments.parse()?, bytes.parse()?),
+        ["fill", dir, snapshots] => fill(Path::new(dir), snapshots.parse()?),
+        ["original", source, target] => original(Path::new(source), Path::new(target)),
+        ["append", dir, batches] => append(Path::new(dir), batches.parse()?),
+        ["write", file, batches] => write(Path::new(file), batches.parse()?),
+        ["batches", dir] => read_batches(Path::new(dir)),
+        ["scan", dir] => scan_all(Path::new(dir)),
+        ["read", dir] => read_plain(Path::new(dir)),
+        ["memory", program, ref args @ ..] => memory(program, args),
+        ["writer", dir, seconds] => writer(Path::new(dir), seconds.parse()?),
+        _ => Err("helper make|fill|original|append|write|batches|scan|read|memory|writer ARGS".into()),
+    }
+}
+
+/// A batch of one record, about this long.
+fn batch(bytes: usize) -> Result<Batch, Box<dyn Error>> {
+    let mut state = bytes as u64 | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let value: Vec<u8> = std::iter::repeat_with(&mut next).take(bytes.saturating_sub(84)).collect();
+    Ok(BatchBuilder::new().record(1_735_998_123_000, Some(b"key"), Some(&value)).build()?)
+}
+
+/// A closed log of so many segments of so many bytes.
+fn make(dir: &Path, segments: usize, bytes: usize) -> Done {
+    let one = batch(bytes.div_ceil(2).min(64 << 10))?;
+    let mut log = Log::open(dir)?;
+    for segment in 0..segments {
+        if segment > 0 {
+            log.roll()?;
+        }
+        for _ in 0..(bytes / one.as_bytes().len()).max(1) {
+            log.append(one.clone())?;
+        }
+    }
+    Ok(log.close()?)
+}
+
+fn fill(dir: &Path, snapshots: usize) -> Done {
+    let config = SnapshotConfig { min_interval: Duration::ZERO, ..SnapshotConfig::default() };
+    let manager = SnapshotManager::open_with(dir, config)?;
+    for _ in 0..snapshots {
+        manager.create().run()?;
+    }
+    Ok(())
+}
+
+/// Every file copied and synced by itself, then one JSON document that names them all.
+fn original(source: &Path, target: &Path) -> Done {
+    fs::create_dir(target)?;
+    let mut copied = Vec::new();
+    for entry in fs::read_dir(source)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            let to = target.join(entry.file_name());
+            let size = fs::copy(entry.path(), &to)?;
+            File::open(&to)?.sync_all()?;
+            copied.push(serde_json::json!({ "name": entry.file_name().to_string_lossy(), "size": size }));
+        }
+    }
+    let mut list = File::create(target.join("snapshots.json"))?;
+    list.write_all(&serde_json::to_vec_pretty(&copied)?)?;
+    Ok(list.sync_all()?)
+}
+
+fn took(started: Instant) -> Done {
+    println!("{{\"seconds\":{}}}", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn append(dir: &Path, batches: usize) -> Done {
+    let one = batch(1 << 10)?;
+    let mut log = Log::open(dir)?;
+    let started = Instant::now();
+    for _ in 0..batches {
+        log.append(one.clone())?;
+    }
+    took(started)
+}
+
+fn write(path: &Path, batches: usize) -> Done {
+    let one = batch(1 << 10)?;
+    let mut file = File::create_new(path)?;
+    let started = Instant::now();
+    for _ in 0..batches {
+        file.write_all(one.clone().as_bytes())?;
+    }
+    took(started)
+}
+
+fn read_batches(dir: &Path) -> Done {
+    let reader = LogReader::open(dir)?;
+    let started = Instant::now();
+    for batch in reader.read_from(0) {
+        std::hint::black_box(batch?);
+    }
+    took(started)
+}
+
+fn logs(dir: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        names.extend(entry?.file_name().into_string().ok().filter(|name| name.ends_with(".log")));
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn scan_all(dir: &Path) -> Done {
+    let opened = Dir::open(dir)?;
+    let names = logs(dir)?;
+    let started = Instant::now();
+    for name in names {
+        let base = name.trim_end_matches(".log").parse()?;
+        scan(&opened.open_file(&name, Open::Read)?, 0, u64::MAX, base, |_| Ok(()))?;
+    }
+    took(started)
+}
+
+fn read_plain(dir: &Path) -> Done {
+    let names = logs(dir)?;
+    let mut buffer = vec![0; 256 << 10];
+    let started = Instant::now();
+    for name in names {
+        let mut file = File::open(dir.join(name))?;
+        while file.read(&mut buffer)? > 0 {
+            std::hint::black_box(&buffer);
+        }
+    }
+    took(started)
+}
+
+/// The most memory that a program has.
+fn memory(program: &str, args: &[&str]) -> Done {
+    let status = Command::new(program).args(args).stdout(Stdio::null()).status()?;
+    if !status.success() {
+        return Err(format!("{program}: {status}").into());
+    }
+    let kibibytes = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
+    println!("{{\"bytes\":{}}}", kibibytes * 1024);
+    Ok(())
+}
+
+/// Appends a batch of 1 KiB every 100 µs; says how long the appends took.
+fn writer(dir: &Path, seconds: f64) -> Done {
+    const PERIOD: Duration = Duration::from_micros(100);
+    let one = batch(1 << 10)?;
+    let mut log = Log::open_with(dir, LogConfig { segment_bytes: 16 << 20, ..LogConfig::default() })?;
+    let mut times = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed().as_secs_f64() < seconds {
+        let started = Instant::now();
+        log.append(one.clone())?;
+        times.push(started.elapsed());
+        std::thread::sleep(PERIOD.saturating_sub(started.elapsed()));
+    }
+    times.sort_unstable();
+    let at = |share: f64| times.get((times.len() as f64 * share) as usize).map_or(0.0, Duration::as_secs_f64) * 1e6;
+    let longest = times.last().map_or(0.0, Duration::as_secs_f64) * 1e6;
+    println!("{{\"appends\":{},\"p999_us\":{},\"longest_us\":{longest}}}", times.len(), at(0.999));
+    Ok(log.close()?)
+}
