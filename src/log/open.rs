@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{CHECKPOINT, Checkpoint, SEGMENTS_LOCK, WRITER_LOCK};
 use super::config::{HighWatermark, LogConfig};
-use super::recover::{Active, activate, create_segment, damaged, rebuild_indexes, scan_kept, sealed_looks_right};
+use super::recover::{Active, activate, create_segment, damaged, lost, rebuild_indexes, scan_kept, sealed_looks_right};
 use super::scan::Stop;
 use super::segment::{Listing, SegmentEntry, SegmentFile, list_log, parse_segment_name};
 use super::writer::Log;
@@ -31,7 +31,8 @@ impl Log {
     /// # Errors
     ///
     /// `Concurrency` where another writer has it open; `Integrity` where records below the checkpointed high watermark
-    /// are gone or a segment whose indexes had to be rebuilt is damaged; `Validation` for a directory of a broker.
+    /// are gone, segments are missing from the beginning or the middle, or a segment whose indexes had to be rebuilt is
+    /// damaged; `Validation` for a directory of a broker.
     pub fn open(path: impl AsRef<Path>) -> Result<Log> {
         Log::open_with(path, LogConfig::default())
     }
@@ -75,6 +76,12 @@ impl Log {
         sweep(&dir, &listing)?;
         if let Some(checkpoint) = checkpoint {
             recovery.removed = finish_retention(&dir, &mut listing, &checkpoint, &config)?;
+            // A log start is recorded before the segments below it go, so none above it may be missing.
+            if let Some(first) = listing.segments.first().map(SegmentEntry::base)
+                && checkpoint.log_start_offset < first
+            {
+                lost(dir.path(), checkpoint.log_start_offset, first, &config)?;
+            }
         }
         recovery.rebuilt_indexes = mend_sealed(&dir, &listing, &config)?;
         let active = match listing.active() {
@@ -174,11 +181,11 @@ fn mend_sealed(dir: &Dir, listing: &Listing, config: &LogConfig) -> Result<Vec<i
     let mut guard = None;
     for segment in listing.sealed() {
         let (base, next) = (segment.base(), segment.end());
-        if !sealed_looks_right(dir, &segment.entry(), next, config.index_interval)? {
+        if !sealed_looks_right(dir, &segment.entry(), next, config)? {
             if guard.is_none() {
                 guard = Some(lock_segments(dir, config, LockMode::Exclusive)?);
             }
-            if rebuild_indexes(dir, base, next, config.index_interval, config.file_mode)? {
+            if rebuild_indexes(dir, base, next, config)? {
                 config.observer.warn(&format!("built the indexes of segment {base} in {} anew", dir.path().display()));
                 rebuilt.push(base);
             }

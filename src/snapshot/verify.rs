@@ -212,7 +212,8 @@ fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Result<VerifyR
     if level == Level::Deep {
         let logs = &loaded.manifest.logs;
         let known: HashSet<String> = damage.iter().map(|d| d.path.clone()).collect();
-        let problems = logs.par_iter().map(|l| check_log(l, &dirs, &known, observer)).collect::<Result<Vec<_>>>()?;
+        let check = |log| check_log(log, is_native(loaded, log), &dirs, &known, observer);
+        let problems = logs.par_iter().map(check).collect::<Result<Vec<_>>>()?;
         damage.extend(problems.into_iter().flatten());
     }
     let extra = extra_files(loaded, &dirs)?;
@@ -290,11 +291,30 @@ pub(super) fn changed(file: &FileManifest) -> Damage {
     Damage { path: file.path.clone(), kind: DamageKind::Digest, detail: detail.into() }
 }
 
+/// Whether cowlog's own writer wrote the log: only then it has a checkpoint of its own, and no offset is missing.
+fn is_native(loaded: &Loaded, log: &LogManifest) -> bool {
+    let checkpoint = path_in(log, log::CHECKPOINT);
+    loaded.manifest.files.iter().any(|file| file.path == checkpoint)
+}
+
+fn path_in(log: &LogManifest, name: &str) -> String {
+    if log.dir.is_empty() { name.to_owned() } else { format!("{}/{name}", log.dir) }
+}
+
 /// Batches, offsets and indexes of one log, as far as their bytes are right.
-fn check_log(log: &LogManifest, dirs: &Dirs<'_>, known: &HashSet<String>, observer: &Observer) -> Result<Vec<Damage>> {
+fn check_log(
+    log: &LogManifest,
+    native: bool,
+    dirs: &Dirs<'_>,
+    known: &HashSet<String>,
+    observer: &Observer,
+) -> Result<Vec<Damage>> {
     let Some(dir) = dirs.get(log.dir.as_str()) else { return Ok(Vec::new()) };
-    let path = |name: &str| if log.dir.is_empty() { name.to_owned() } else { format!("{}/{name}", log.dir) };
+    let path = |name: &str| path_in(log, name);
     let mut damage = Vec::new();
+    if let Some(first) = log.segments.first().filter(|first| native && log.cut.log_start_offset < **first) {
+        damage.push(missing(path(&SegmentFile::Log.name(*first)), log.cut.log_start_offset, *first));
+    }
     let ends = log.segments.iter().skip(1).map(|base| Some(*base)).chain([None]);
     for (base, end) in log.segments.iter().zip(ends) {
         observer.check()?;
@@ -314,6 +334,9 @@ fn check_log(log: &LogManifest, dirs: &Dirs<'_>, known: &HashSet<String>, observ
             damage.push(Damage { path: path(&problem.file.name(*base)), kind, detail: problem.detail });
         }
         let reached = check.end.next_offset;
+        if let Some(next) = end.filter(|next| native && check.end.stop.is_end() && reached < *next) {
+            damage.push(missing(path(&name), reached, next));
+        }
         if end.is_none() && reached != log.cut.log_end_offset {
             let detail = format!("the log ends at offset {reached}, its cut says {}", log.cut.log_end_offset);
             damage.push(Damage { path: path(&name), kind: DamageKind::Batch, detail });
@@ -321,6 +344,11 @@ fn check_log(log: &LogManifest, dirs: &Dirs<'_>, known: &HashSet<String>, observ
     }
     damage.extend(check_side_files(log, dir, known, path)?);
     Ok(damage)
+}
+
+fn missing(path: String, from: i64, next: i64) -> Damage {
+    let detail = format!("the offsets {from} to {} are missing before the segment at {next}", next.saturating_sub(1));
+    Damage { path, kind: DamageKind::Batch, detail }
 }
 
 /// Producer snapshots and transaction indexes, which not every segment has, and which may outlive theirs.
