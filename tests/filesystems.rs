@@ -218,6 +218,10 @@ fn a_source_that_may_only_be_read() {
         make_log(&log, 300);
         usual(&log).create().run().expect("a snapshot");
         let before = content(&log);
+        // What was restored has no lock files yet.
+        let restored = mount.path().join("restored");
+        usual(&log).restore_id("latest", RestoreOptions::to(&restored)).unwrap_or_else(|e| panic!("{kind}: {e}"));
+        assert!(!restored.join(".segments.lock").exists());
         run(system("mount").args(["-o", "remount,ro"]).arg(mount.path())).unwrap_or_else(|e| panic!("{e}"));
 
         let refused = usual(&log).create().run().expect_err("it is read-only");
@@ -232,6 +236,9 @@ fn a_source_that_may_only_be_read() {
         let elsewhere = manager(&log, |c| (c.store, c.max_copy) = (Some(other.path().join("store")), Some(1 << 30)));
         elsewhere.create().run().unwrap_or_else(|e| panic!("{kind}: {e}"));
         assert_eq!(whole(&elsewhere), 1, "{kind}");
+        let again = manager(&restored, |c| (c.store, c.max_copy) = (Some(other.path().join("again")), Some(1 << 30)));
+        again.create().run().unwrap_or_else(|e| panic!("{kind}: {e}"));
+        assert_eq!(whole(&again), 1, "{kind}");
         assert!(usual(&log).delete("latest").is_err(), "{kind}");
         assert_eq!(whole(&usual(&log)), 1, "{kind}");
     }

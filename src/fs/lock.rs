@@ -53,6 +53,8 @@ pub struct Guard {
 enum Held {
     File(File),
     Dir(Dir),
+    /// There is nothing to lock, and nobody can make it.
+    Nothing,
 }
 
 impl Guard {
@@ -60,7 +62,7 @@ impl Guard {
     pub(crate) fn dir(&self) -> Option<&Dir> {
         match &self.held {
             Held::Dir(dir) => Some(dir),
-            Held::File(_) => None,
+            Held::File(_) | Held::Nothing => None,
         }
     }
 }
@@ -71,12 +73,13 @@ impl Drop for Guard {
         let _ = match &self.held {
             Held::File(f) => f.fs().unlock(f.handle()),
             Held::Dir(d) => d.fs().unlock(d.handle()),
+            Held::Nothing => Ok(()),
         };
     }
 }
 
-/// Locks the permanent lock file `name`, making it where it is missing. On a read-only filesystem an existing
-/// file is locked through a read-only descriptor.
+/// Locks the permanent lock file `name`, making it where it is missing. To share it, an existing file is locked through a
+/// read-only descriptor where it may not be written; one that a read-only filesystem does not have is held by nobody.
 pub(crate) fn lock_file(
     dir: &Dir,
     name: &str,
@@ -87,7 +90,11 @@ pub(crate) fn lock_file(
     let mut holder = None;
     let got = deadline.retry(|| {
         let file = match dir.open_file(name, Open::OpenOrCreate(0o666)) {
-            Err(e) if mode == LockMode::Shared && is_read_only(&e) => dir.open_file(name, Open::Read)?,
+            Err(e) if mode == LockMode::Shared && is_read_only(&e) => match dir.try_open(name)? {
+                Some(file) => file,
+                None if e.os_code() == Some(nix::libc::EROFS) => return Ok(Some(Guard { held: Held::Nothing })),
+                None => return Err(e),
+            },
             other => other?,
         };
         if !file.try_lock(mode)? {
@@ -143,4 +150,43 @@ pub(crate) fn locked(
 
 fn is_read_only(e: &Error) -> bool {
     matches!(e.os_code(), Some(nix::libc::EROFS | nix::libc::EACCES | nix::libc::EPERM))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use nix::libc::{EACCES, EPERM, EROFS};
+
+    use super::*;
+    use crate::fs::mem::Op;
+    use crate::fs::{Fs, MemFs};
+
+    #[test]
+    fn a_lock_file_that_cannot_be_made() {
+        let fs = MemFs::new();
+        let made: Arc<dyn Fs> = Arc::new(fs.clone());
+        let dir = Dir::open_on(made, "/").unwrap();
+        let lock =
+            |mode| lock_file(&dir, "lock", mode, &Deadline::after(Duration::ZERO, &Observer::default()), "a test");
+        for (mode, errno) in [
+            (LockMode::Shared, EACCES),
+            (LockMode::Shared, EPERM),
+            (LockMode::Exclusive, EACCES),
+            (LockMode::Exclusive, EROFS),
+        ] {
+            fs.fail(Op::Create, 1, errno);
+            let error = lock(mode).unwrap_err();
+            assert!(error.to_string().starts_with("cannot create /lock: "), "{error}");
+            assert_eq!((error.os_code(), error.hint().is_some()), (Some(errno), true), "{error}");
+        }
+        fs.fail(Op::Create, 1, EROFS);
+        drop(lock(LockMode::Shared).unwrap());
+        assert!(dir.try_stat("lock").unwrap().is_none());
+        // One that is there is locked, whoever may write it.
+        let held = lock(LockMode::Exclusive).unwrap();
+        fs.fail(Op::Open, 1, EROFS);
+        assert!(matches!(lock(LockMode::Shared), Err(Error::Concurrency(_))));
+        drop(held);
+    }
 }

@@ -24,7 +24,8 @@ pub struct LogConfig {
     pub leader_epoch: i32,
     /// How long to wait for a lock.
     pub lock_timeout: Duration,
-    /// Opens a log although records below its checkpointed high watermark are gone, and goes on where it ends now.
+    /// Opens a log although records below its checkpointed high watermark are gone, and goes on where it ends now. Also one
+    /// that misses segments elsewhere, as long as it does: reading passes over the gap.
     pub accept_loss: bool,
     /// Permission bits of new files, subject to the umask.
     pub file_mode: u32,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{CHECKPOINT, Checkpoint, Durable, SEGMENTS_LOCK, WRITER_LOCK};
 use super::config::{HighWatermark, LogConfig};
-use super::recover::{Active, Kept, activate, create_segment, rebuild_indexes, scan_kept, sealed_looks_right};
+use super::recover::{Active, Kept, activate, create_segment, lost, rebuild_indexes, scan_kept, sealed_looks_right};
 use super::scan::Stop;
 use super::segment::{Listing, SegmentEntry, SegmentFile, list_log, parse_segment_name};
 use super::writer::Log;
@@ -31,8 +31,9 @@ impl Log {
     /// # Errors
     ///
     /// `Concurrency` where another writer has it open; `Integrity` where records are gone that lay below the checkpointed
-    /// high watermark or were durable when the log was closed, and where a segment whose indexes had to be rebuilt is
-    /// damaged; `Validation` for a directory of a broker and for a snapshot. None of these changes a segment.
+    /// high watermark or were durable when the log was closed, where segments are missing from the beginning or the middle,
+    /// and where a segment whose indexes had to be rebuilt is damaged; `Validation` for a directory of a broker and for a
+    /// snapshot.
     pub fn open(path: impl AsRef<Path>) -> Result<Log> {
         Log::open_with(path, LogConfig::default())
     }
@@ -74,17 +75,23 @@ impl Log {
         let mut listing = list_log(&dir)?;
         let kept = read_active(&dir, &listing, checkpoint, &config)?;
         sweep(&dir, &listing)?;
+        let mut recovery = Recovery::default();
+        if let Some(checkpoint) = checkpoint {
+            recovery.removed = finish_retention(&dir, &mut listing, &checkpoint, &config)?;
+            // A log start is recorded before the segments below it go, so none above it may be missing.
+            if let Some(first) = listing.segments.first().map(SegmentEntry::base)
+                && checkpoint.log_start_offset < first
+            {
+                lost(dir.path(), checkpoint.log_start_offset, first, &config)?;
+            }
+        }
+        recovery.rebuilt_indexes = mend_sealed(&dir, &listing, &config)?;
         // From here on the log may be shorter than the mark says.
         let durable = checkpoint.and_then(|c| c.durable);
         let checkpoint = checkpoint.map(|c| Checkpoint { durable: None, ..c });
         if let Some(checkpoint) = checkpoint.filter(|_| durable.is_some()) {
             checkpoint.write(&dir)?;
         }
-        let mut recovery = Recovery::default();
-        if let Some(checkpoint) = checkpoint {
-            recovery.removed = finish_retention(&dir, &mut listing, &checkpoint, &config)?;
-        }
-        recovery.rebuilt_indexes = mend_sealed(&dir, &listing, &config)?;
         let active = match kept {
             Some((base, kept)) => open_active(&dir, base, kept, durable, &config, &mut recovery)?,
             None => {
@@ -196,11 +203,11 @@ fn mend_sealed(dir: &Dir, listing: &Listing, config: &LogConfig) -> Result<Vec<i
     let mut guard = None;
     for segment in listing.sealed() {
         let (base, next) = (segment.base(), segment.end());
-        if !sealed_looks_right(dir, &segment.entry(), next, config.index_interval)? {
+        if !sealed_looks_right(dir, &segment.entry(), next, config)? {
             if guard.is_none() {
                 guard = Some(lock_segments(dir, config, LockMode::Exclusive)?);
             }
-            if rebuild_indexes(dir, base, next, config.index_interval, config.file_mode)? {
+            if rebuild_indexes(dir, base, next, config)? {
                 config.observer.warn(&format!("built the indexes of segment {base} in {} anew", dir.path().display()));
                 rebuilt.push(base);
             }

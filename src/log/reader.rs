@@ -11,7 +11,8 @@ use crate::fs::{Dir, Open};
 
 /// Reads any directory in this format, a snapshot or a partition of a broker included, without writing to it.
 ///
-/// It sees the log as it was at opening, up to the last batch whose CRC held. Indexes are used where they are there and
+/// It sees the log as it was at opening, up to the last batch whose CRC held. Offsets that are missing, as compaction leaves
+/// them, are passed over; whether they should be there a deep verification or [`Log::open`](super::Log::open) tells. Indexes are used where they are there and
 /// right; without them reading is only slower.
 #[derive(Debug)]
 pub struct LogReader {

@@ -1,7 +1,9 @@
 //! Brings a segment into the state that a writer needs: a whole `.log` that no snapshot shares, and its indexes.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
+use super::config::LogConfig;
 use super::entries::Entries;
 use super::index::{IndexBuilder, IndexBytes, OffsetEntry, TimeEntry};
 use super::scan::{Stop, scan, scan_until};
@@ -226,8 +228,9 @@ pub(super) fn create_segment(dir: &Dir, base: i64, interval: u32, mode: u32) -> 
 ///
 /// # Errors
 ///
-/// `Integrity` where the `.log` does not end on the boundary of a batch, or reaches into the next segment.
-pub(super) fn sealed_looks_right(dir: &Dir, segment: &SegmentEntry, next: i64, interval: u32) -> Result<bool> {
+/// `Integrity` where the `.log` does not end on the boundary of a batch, reaches into the next segment, or, unless a loss
+/// is accepted, ends before it.
+pub(super) fn sealed_looks_right(dir: &Dir, segment: &SegmentEntry, next: i64, config: &LogConfig) -> Result<bool> {
     if !segment.has(SegmentFile::Index) || !segment.has(SegmentFile::TimeIndex) {
         return Ok(false);
     }
@@ -253,7 +256,7 @@ pub(super) fn sealed_looks_right(dir: &Dir, segment: &SegmentEntry, next: i64, i
         };
         // Another entry was due where more than the interval lies behind.
         if position == indexed && !last.is_none_or(is_last)
-            || position.saturating_sub(indexed) > u64::from(interval)
+            || position.saturating_sub(indexed) > u64::from(config.index_interval)
             || !time.is_none_or(is_sound)
         {
             return Ok(false);
@@ -267,9 +270,7 @@ pub(super) fn sealed_looks_right(dir: &Dir, segment: &SegmentEntry, next: i64, i
         }
         return Err(damaged(&log, format!("no whole batch at byte {} of {size}", headers.position())));
     }
-    if next_offset > next {
-        return Err(damaged(&log, format!("it reaches offset {next_offset}, the next segment begins at {next}")));
-    }
+    check_end(&log, next_offset, next, config)?;
     Ok(match time {
         Some(last) => base.saturating_add(last.relative_offset.into()) < next,
         None => size == 0,
@@ -281,10 +282,11 @@ pub(super) fn sealed_looks_right(dir: &Dir, segment: &SegmentEntry, next: i64, i
 ///
 /// # Errors
 ///
-/// `Integrity` where the `.log` itself is damaged: nothing is cut from a sealed segment.
-pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, interval: u32, mode: u32) -> Result<bool> {
+/// `Integrity` where the `.log` itself is damaged: nothing is cut from a sealed segment. Also, unless a loss is accepted,
+/// where it ends before the next segment.
+pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, config: &LogConfig) -> Result<bool> {
     let log = dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
-    let mut builder = IndexBuilder::new(base, interval);
+    let mut builder = IndexBuilder::new(base, config.index_interval);
     let end = scan(&log, 0, u64::MAX, base, |batch| {
         builder.add(batch.position, &batch.header);
         Ok(())
@@ -292,9 +294,7 @@ pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, interval: u32, mo
     if !end.stop.is_end() {
         return Err(damaged(&log, format!("at byte {}: {}", end.valid_bytes, end.stop)));
     }
-    if end.next_offset > next {
-        return Err(damaged(&log, format!("it reaches offset {}, the next segment begins at {next}", end.next_offset)));
-    }
+    check_end(&log, end.next_offset, next, config)?;
     let IndexBytes { offset, time } = builder.finish();
     let mut changed = false;
     for (file, bytes) in [(SegmentFile::Index, offset), (SegmentFile::TimeIndex, time)] {
@@ -302,11 +302,30 @@ pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, interval: u32, mo
         let same = dir.try_stat(&name)?.is_some_and(|s| s.size == bytes.len() as u64)
             && dir.read(&name, bytes.len() as u64)? == bytes;
         if !same {
-            replace_file(dir, &name, &bytes, mode)?;
+            replace_file(dir, &name, &bytes, config.file_mode)?;
             changed = true;
         }
     }
     Ok(changed)
+}
+
+/// A sealed segment ends where the next one begins: the offsets of a native log have no gap.
+fn check_end(log: &File, reached: i64, next: i64, config: &LogConfig) -> Result<()> {
+    if reached > next {
+        return Err(damaged(log, format!("it reaches offset {reached}, the next segment begins at {next}")));
+    }
+    if reached < next { lost(log.path(), reached, next, config) } else { Ok(()) }
+}
+
+/// The error for offsets from `from` on that are gone; where losses are accepted a warning.
+pub(super) fn lost(path: &Path, from: i64, to: i64, config: &LogConfig) -> Result<()> {
+    let what = format!("the offsets {from} to {} are missing before the segment at {to}", to.saturating_sub(1));
+    if config.accept_loss {
+        config.observer.warn(&format!("{}: {what}", path.display()));
+        return Ok(());
+    }
+    let hint = "restore a snapshot that has them, or open the log with accept_loss to go on without them".to_owned();
+    Err(IntegrityError { hint: Some(hint), ..IntegrityError::new(path, what) }.into())
 }
 
 pub(super) fn damaged(log: &File, what: String) -> Error {

@@ -6,6 +6,7 @@ mod budget;
 mod capture;
 mod config;
 mod create;
+mod deep;
 mod delete;
 mod describe;
 mod hash;

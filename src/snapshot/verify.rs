@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rayon::prelude::*;
 
+use super::deep::check_log;
 use super::hash::hash_all;
 use super::intact;
 use super::manager::{SnapshotManager, or_deleted};
 use super::outcome::{Level, VerifyReport};
 use crate::error::{Damage, DamageKind, Error, IntegrityError, Result, ValidationError};
 use crate::fs::{Dir, FileKind, Guard, LockMode, lock_dir};
-use crate::kafka::producer_state::check_producer_state;
-use crate::kafka::txn_index::check_txn_index;
-use crate::log::{self, SegmentFile, parse_segment_name};
+use crate::log::CHECKPOINT;
 use crate::observe::Observer;
 use crate::store::{DIGESTS, FileManifest, Loaded, LogManifest, MANIFEST, STATE, SnapshotId, Store, Verification};
 
@@ -224,7 +223,8 @@ fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Result<VerifyR
     if level == Level::Deep {
         let logs = &loaded.manifest.logs;
         let known: HashSet<String> = damage.iter().map(|d| d.path.clone()).collect();
-        let problems = logs.par_iter().map(|l| check_log(l, &dirs, &known, observer)).collect::<Result<Vec<_>>>()?;
+        let check = |log| check_log(log, is_native(loaded, log), &dirs, &known, observer);
+        let problems = logs.par_iter().map(check).collect::<Result<Vec<_>>>()?;
         damage.extend(problems.into_iter().flatten());
     }
     let extra = extra_files(loaded, &dirs)?;
@@ -303,82 +303,15 @@ pub(super) fn changed(file: &FileManifest) -> Damage {
     Damage { path: file.path.clone(), kind: DamageKind::Digest, detail: detail.into() }
 }
 
-/// Batches, offsets and indexes of one log, as far as their bytes are right.
-fn check_log(log: &LogManifest, dirs: &Dirs<'_>, known: &HashSet<String>, observer: &Observer) -> Result<Vec<Damage>> {
-    let Some(dir) = dirs.get(log.dir.as_str()) else { return Ok(Vec::new()) };
-    let path = |name: &str| if log.dir.is_empty() { name.to_owned() } else { format!("{}/{name}", log.dir) };
-    let mut damage = Vec::new();
-    let ends = log.segments.iter().skip(1).map(|base| Some(*base)).chain([None]);
-    for (base, end) in log.segments.iter().zip(ends) {
-        observer.check()?;
-        let name = SegmentFile::Log.name(*base);
-        if known.contains(&path(&name)) {
-            continue;
-        }
-        let Some(file) = dir.try_open(&name)? else { continue };
-        let read = |file: SegmentFile| {
-            let name = file.name(*base);
-            if known.contains(&path(&name)) { Ok(None) } else { dir.try_read(name, MAX_INDEX) }
-        };
-        let (index, times) = (read(SegmentFile::Index)?, read(SegmentFile::TimeIndex)?);
-        let check = log::check_segment(&file, index.as_deref(), times.as_deref(), *base, end)?;
-        for problem in check.problems {
-            let kind = if problem.file == SegmentFile::Log { DamageKind::Batch } else { DamageKind::Index };
-            damage.push(Damage { path: path(&problem.file.name(*base)), kind, detail: problem.detail });
-        }
-        let reached = check.end.next_offset;
-        if end.is_none() && reached != log.cut.log_end_offset {
-            let detail = format!("the log ends at offset {reached}, its cut says {}", log.cut.log_end_offset);
-            damage.push(Damage { path: path(&name), kind: DamageKind::Batch, detail });
-        }
-    }
-    damage.extend(check_side_files(log, dir, known, path)?);
-    Ok(damage)
+/// Whether cowlog's own writer wrote the log: only then it has a checkpoint of its own, and no offset is missing.
+fn is_native(loaded: &Loaded, log: &LogManifest) -> bool {
+    let checkpoint = path_in(log, CHECKPOINT);
+    loaded.manifest.files.iter().any(|file| file.path == checkpoint)
 }
 
-/// Producer snapshots and transaction indexes, which not every segment has, and which may outlive theirs.
-fn check_side_files(
-    log: &LogManifest,
-    dir: &Dir,
-    known: &HashSet<String>,
-    path: impl Fn(&str) -> String,
-) -> Result<Vec<Damage>> {
-    let mut damage = Vec::new();
-    for entry in dir.list()? {
-        let Some((name, (base, file))) = entry.name.to_str().and_then(|n| Some((n, parse_segment_name(n)?))) else {
-            continue;
-        };
-        let kind = match file {
-            SegmentFile::ProducerState => DamageKind::Producers,
-            SegmentFile::TxnIndex => DamageKind::Index,
-            SegmentFile::Log | SegmentFile::Index | SegmentFile::TimeIndex => continue,
-        };
-        if known.contains(&path(name)) {
-            continue;
-        }
-        let bytes = match dir.read(name, MAX_INDEX) {
-            Ok(bytes) => bytes,
-            Err(e) => {
-                damage.push(unreadable(&path(name), e)?);
-                continue;
-            }
-        };
-        let checked = match file {
-            SegmentFile::ProducerState => check_producer_state(&bytes, base),
-            _ => {
-                let next = log.segments.iter().find(|next| **next > base);
-                check_txn_index(&bytes, base, next.copied().unwrap_or(i64::MAX))
-            }
-        };
-        if let Err(detail) = checked {
-            damage.push(Damage { path: path(name), kind, detail });
-        }
-    }
-    Ok(damage)
+pub(super) fn path_in(log: &LogManifest, name: &str) -> String {
+    if log.dir.is_empty() { name.to_owned() } else { format!("{}/{name}", log.dir) }
 }
-
-/// Larger than any index.
-const MAX_INDEX: u64 = 1 << 31;
 
 fn extra_files(loaded: &Loaded, dirs: &Dirs<'_>) -> Result<Vec<String>> {
     let mut extra = Vec::new();

@@ -243,3 +243,44 @@ fn what_cannot_be_opened_is_told() {
     fs::write(path_of(&temp).join("checkpoint.json"), b"{").unwrap();
     assert_eq!(Log::open(path_of(&temp)).unwrap_err().kind(), Kind::Integrity);
 }
+
+#[test]
+fn a_missing_segment_is_a_loss_that_must_be_accepted() {
+    let (temp, log) = filled(40);
+    let bases = log.segments().to_vec();
+    log.close().unwrap();
+    let path = path_of(&temp);
+    let files = [SegmentFile::Log, SegmentFile::Index, SegmentFile::TimeIndex];
+    for victim in [0, 2, bases.len() - 2] {
+        let (from, to) = (bases[victim], bases[victim + 1]);
+        let kept = files.map(|file| (path.join(file.name(from)), fs::read(path.join(file.name(from))).unwrap()));
+        kept.iter().for_each(|(file, _)| fs::remove_file(file).unwrap());
+        // With an index that has to be built anew as well.
+        for broken in [false, true] {
+            if broken && victim > 0 {
+                fs::write(path.join(SegmentFile::Index.name(bases[victim - 1])), b"x").unwrap();
+            }
+            // All but the lock files.
+            let files =
+                || snapshot_of(&path).into_iter().filter(|(name, _)| !name.starts_with('.')).collect::<Vec<_>>();
+            let before = files();
+            let error = Log::open_with(&path, small()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Integrity);
+            assert!(error.to_string().contains(&format!("the offsets {from} to {} are missing", to - 1)), "{error}");
+            assert!(error.hint().unwrap().contains("accept_loss"));
+            assert_eq!(files(), before);
+        }
+        let left: Vec<_> = (0..40).filter(|n| !(from..to).contains(n)).collect();
+        let reader = LogReader::open(&path).unwrap();
+        assert_eq!(numbers(reader.read_from(0).map(Result::unwrap)), left);
+        if victim > 0 {
+            let accepting = LogConfig { accept_loss: true, ..small() };
+            let log = Log::open_with(&path, accepting).unwrap();
+            assert_eq!(all(&log), left);
+            assert_eq!(log.offset_for_timestamp(T0 + from).unwrap(), Some(to));
+            log.close().unwrap();
+        }
+        kept.iter().for_each(|(file, bytes)| fs::write(file, bytes).unwrap());
+        assert_eq!(all(&reopen(&temp)), (0..40).collect::<Vec<_>>());
+    }
+}

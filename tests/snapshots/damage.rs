@@ -223,3 +223,25 @@ fn records_that_nobody_can_decode_are_found_by_a_deep_verification() {
     );
     assert!(damage[0].detail.contains("its records cannot be decoded: record 0"), "{damage:?}");
 }
+
+#[test]
+fn a_missing_segment_is_found_by_a_deep_verification() {
+    let (_temp, log) = temp();
+    make_log(&log, 100);
+    let snaps = manager(&log);
+    snaps.create().run().unwrap();
+    assert!(snaps.verify("latest", Level::Deep).unwrap().ok);
+    let writer = open_log(&log);
+    let bases = writer.segments().to_vec();
+    writer.close().unwrap();
+    fs::remove_file(log.join(SegmentFile::Log.name(bases[1]))).unwrap();
+    std::thread::sleep(Duration::from_millis(5));
+    snaps.create().run().unwrap();
+    let damage = snaps.verify("latest", Level::Deep).unwrap().damage;
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    assert_eq!((damage[0].path.clone(), damage[0].kind), (SegmentFile::Log.name(bases[0]), DamageKind::Batch));
+    assert!(
+        damage[0].detail.contains(&format!("the offsets {} to {} are missing", bases[1], bases[2] - 1)),
+        "{damage:?}"
+    );
+}

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use cowlog::error::{ConcurrencyError, DamageKind, Error, Kind, ValidationError};
 use cowlog::fs::{Method, MethodChoice};
-use cowlog::log::{Log, LogConfig};
+use cowlog::log::{Log, LogConfig, SegmentFile};
 use cowlog::observe::{Event, Observer};
 use cowlog::snapshot::{Detach, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
 use cowlog::store::State;
