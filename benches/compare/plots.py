@@ -62,7 +62,7 @@ def peers(results):
     names = list(dict.fromkeys(name for peers in found.values() for name in peers))
     values = [s for peers in found.values() for s in peers.values()]
     ticks = decades(min(values), max(values))
-    width, left, right, top, bar, gap = 760, 210, 80, 50, 16, 12
+    width, left, right, top, bar, gap = 790, 240, 80, 50, 16, 12
     group = bar * len(found) + gap
     height = top + group * len(names) + 50
     x = lambda s: left + (width - left - right) * math.log(s / ticks[0]) / math.log(ticks[-1] / ticks[0])

@@ -1,0 +1,70 @@
+//! Logs of many segments, and how large they are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use cowlog::{Batch, BatchBuilder, Log, SnapshotConfig, SnapshotManager};
+use tempfile::TempDir;
+
+/// `COWLOG_BENCH_LARGE=1` asks for sizes that show growth, and takes its time.
+pub fn sizes(small: &[usize], large: &[usize]) -> Vec<usize> {
+    let wanted = std::env::var_os("COWLOG_BENCH_LARGE").is_some_and(|v| v == "1");
+    if wanted { large.to_vec() } else { small.to_vec() }
+}
+
+pub fn segments() -> Vec<usize> {
+    sizes(&[100, 500], &[1_000, 5_000, 15_000, 50_000])
+}
+
+/// A directory below `COWLOG_BENCH_DIR`, or where temporary files go.
+pub fn directory() -> TempDir {
+    let parent = std::env::var_os("COWLOG_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    tempfile::Builder::new().prefix("cowlog-bench-").tempdir_in(parent).unwrap()
+}
+
+/// One record, about 1 KiB.
+pub fn batch() -> Batch {
+    let value: Vec<u8> = (0..940u32).map(|i| (i * 7 % 251) as u8).collect();
+    BatchBuilder::new().record(1_735_998_123_000, Some(b"key"), Some(&value)).build().unwrap()
+}
+
+/// A closed log of so many segments of one batch. Only the first is written by a log: it would sync each of them.
+pub fn log_of(dir: &TempDir, segments: usize) -> PathBuf {
+    let path = dir.path().join(format!("log-{segments}"));
+    let mut log = Log::open(&path).unwrap();
+    log.append(batch()).unwrap();
+    log.close().unwrap();
+    let bytes = fs::read(path.join(format!("{:020}.log", 0))).unwrap();
+    for base in 1..segments as u64 {
+        let mut moved = bytes.clone();
+        moved[..8].copy_from_slice(&base.to_be_bytes());
+        write_segment(&path, base, &moved);
+    }
+    path
+}
+
+/// A segment of one batch with empty indexes.
+pub fn write_segment(log: &Path, base: u64, bytes: &[u8]) {
+    fs::write(log.join(format!("{base:020}.log")), bytes).unwrap();
+    fs::write(log.join(format!("{base:020}.index")), b"").unwrap();
+    fs::write(log.join(format!("{base:020}.timeindex")), b"").unwrap();
+}
+
+/// A manager that never waits for an interval.
+pub fn manager(log: &Path) -> SnapshotManager {
+    let config = SnapshotConfig { min_interval: Duration::ZERO, ..SnapshotConfig::default() };
+    SnapshotManager::open_with(log, config).unwrap()
+}
+
+/// The time of `measured` alone, over so many rounds; `undo` gets what it made.
+pub fn rounds<T>(rounds: u64, mut measured: impl FnMut() -> T, mut undo: impl FnMut(T)) -> Duration {
+    let mut total = Duration::ZERO;
+    for _ in 0..rounds {
+        let started = Instant::now();
+        let made = measured();
+        total += started.elapsed();
+        undo(made);
+    }
+    total
+}
