@@ -104,6 +104,14 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     let restored = run(cowlog().arg("restore").arg(&data).args(["latest", "--json", "--to"]).arg(target));
     docs.is(&["restore"], &restored.expect_code(0).json());
 
+    let measured =
+        run(cowlog().arg("bench").arg(temp.path()).args(["--size", "16MiB", "--json"])).expect_code(0).json();
+    docs.is(&["bench"], &measured);
+    for contender in measured["results"].as_array().unwrap() {
+        docs.is(&["contender"], contender);
+        contender.get("times").into_iter().for_each(|times| docs.is(&["times"], times));
+    }
+
     // Which this user may always set.
     let unseen = ("restore".to_owned(), "not_restored".to_owned());
     let all = docs.tables.iter().flat_map(|(name, fields)| fields.keys().map(|field| (name.clone(), field.clone())));

@@ -79,6 +79,8 @@ pub enum Command {
     Prune(Prune),
     /// Rebuild the catalogue from the directories and remove what a dead process left
     Repair(Repair),
+    /// Measure what a snapshot costs on a disk of yours, beside cp, rsync and restic
+    Bench(Bench),
     /// Show what cowlog does, on real Kafka data and a log of its own, in a temporary directory
     Demo(Demo),
     /// Print a completion script for a shell
@@ -260,17 +262,27 @@ pub struct Repair {
 }
 
 #[derive(Debug, Args)]
+pub struct Bench {
+    /// A directory on that disk; what is made in it is removed again
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// How large a log to measure on, at least 16MiB; six times as much must be free
+    #[arg(long, value_name = "SIZE", value_parser = parse_log_size, default_value = "256MiB")]
+    pub size: u64,
+}
+
+#[derive(Debug, Args)]
 pub struct Demo {
     /// Play it in DIR, which must not exist yet, and leave everything there
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub keep: Option<PathBuf>,
     /// How large a log to write, at least 16MiB
-    #[arg(long, value_name = "SIZE", value_parser = parse_demo_size, default_value = "256MiB")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_log_size, default_value = "256MiB")]
     pub size: u64,
 }
 
 /// A log of several segments.
-fn parse_demo_size(text: &str) -> Result<u64, String> {
+fn parse_log_size(text: &str) -> Result<u64, String> {
     const LEAST: u64 = 16 << 20;
     match parse_bytes(text)? {
         size if size < LEAST => Err(format!("{text} is less than 16MiB")),

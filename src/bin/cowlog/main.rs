@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod args;
+mod bench;
 mod commands;
 mod demo;
 mod failure;
@@ -54,6 +55,7 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         Command::Prune(args) => commands::prune::run(session, args),
         Command::Repair(args) => commands::repair::run(session, args),
         Command::Completions(args) => commands::completions::run(session, args),
+        Command::Bench(args) => bench::run(session, args),
         Command::Demo(args) => demo::run(session, args),
         Command::DemoWriter(args) => demo::writer::run(&args.log),
     }

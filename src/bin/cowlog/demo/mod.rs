@@ -5,12 +5,12 @@
 
 mod compare;
 mod damage;
-mod full_copy;
+pub mod full_copy;
 mod kafka;
 mod live;
 mod report;
 mod stage;
-mod synthetic;
+pub mod synthetic;
 mod tidy;
 pub mod writer;
 
@@ -70,12 +70,12 @@ fn check(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure>
     if holds { Ok(()) } else { Err(Failure::Demo(otherwise())) }
 }
 
-/// An operating-system error of the demo's own doings.
-fn io(op: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Failure {
+/// An operating-system error of the command's own doings.
+pub fn io(op: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Failure {
     move |e| cowlog::Error::io(op, path, e).into()
 }
 
 /// Stops here after Ctrl-C.
-fn interruptible(session: &Session) -> Result<(), Failure> {
+pub fn interruptible(session: &Session) -> Result<(), Failure> {
     if session.observer().is_cancelled() { Err(cowlog::Error::Interrupted.into()) } else { Ok(()) }
 }

@@ -1,0 +1,48 @@
+//! Other programs, which end when they are told to.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::demo::{interruptible, io};
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Well,
+    Badly,
+    /// There is no such program.
+    NotHere,
+}
+
+/// Runs a program to its end, or ends it after Ctrl-C.
+pub fn run(command: &mut Command, session: &Session) -> Result<Ended, Failure> {
+    interruptible(session)?;
+    let program = command.get_program().to_owned();
+    let failed = |e| io("run", Path::new(&program))(e);
+    let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).env("LC_ALL", "C").spawn();
+    let mut child = match spawned {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Ended::NotHere),
+        other => other.map_err(failed)?,
+    };
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            // It had the signal too, where that came from a terminal.
+            interruptible(session)?;
+            return Ok(if status.success() { Ended::Well } else { Ended::Badly });
+        }
+        if let Err(interrupted) = interruptible(session) {
+            // It may have ended by itself meanwhile.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(interrupted);
+        }
+        // At the most a hundredth more than it took.
+        thread::sleep((started.elapsed() / 100).clamp(Duration::from_micros(50), Duration::from_millis(5)));
+    }
+}
