@@ -102,6 +102,7 @@ class Figure:
     most: float
     noise: float = 0.0  # of the reference
     runs: int = 1
+    cpu: Optional[float] = None  # the same of the processor time, where that was measured
 
     @property
     def noisy(self):
@@ -122,9 +123,11 @@ def figure(values) -> Figure:
 
 def ratio(ours, theirs, of=lambda sample: sample.wall) -> Figure:
     """The median of the ratios of runs that followed each other."""
+    cpu = [statistics.median(s.cpu for s in samples) for samples in (ours, theirs)]
     ours, theirs = [of(s) for s in ours], [of(s) for s in theirs]
     pairs = [a / b for a, b in zip(ours, theirs) if b > 0]
-    return Figure(statistics.median(pairs), min(pairs), max(pairs), spread(theirs), len(pairs))
+    return Figure(statistics.median(pairs), min(pairs), max(pairs), spread(theirs), len(pairs),
+                  cpu[0] / cpu[1] if all(cpu) else None)
 
 
 @dataclass

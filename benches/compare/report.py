@@ -49,7 +49,8 @@ def cell(goal, found, kind):
     if limit is None:
         return text
     if result.noisy:
-        return f"{text}, too noisy ({result.noise:.0%})"
+        cpu = f", CPU {goal.show(result.cpu)}" if result.cpu else ""
+        return f"{text}, too noisy ({result.noise:.0%}{cpu})"
     return f"{text}, {'met' if goal.met(result, kind) else '**not met**'}"
 
 
@@ -78,7 +79,7 @@ def write(path, tree, cowlog, command, sizes, runs, loads, image_dir, results):
         f"Measured by `{command}`, which writes this page.",
         f"Ratios are medians of the ratios of {runs} runs each, taken in turns (A B C A B C …), with the least and the most in",
         "brackets; 1.00 is the time of what stands behind the slash. Where the middle half of the reference's runs spreads over more",
-        f"than {NOISE_BOUND:.0%} of its median, the cell says *too noisy* to tell, and how much it spreads. Everything ran on filesystems of",
+        f"than {NOISE_BOUND:.0%} of its median, the cell says *too noisy* to tell, how much it spreads, and the ratio of the processor times. Everything ran on filesystems of",
         "their own on loop devices, on trees that are equal byte for byte.",
         "",
         "| | |", "|---|---|",
