@@ -229,6 +229,35 @@ fn a_store_is_not_shared_by_two_sources() {
 }
 
 #[test]
+fn a_partition_names_only_its_own_snapshots() {
+    let (temp, root) = fixtures::unpack("plain-clean");
+    let of = |path: &Path| SnapshotManager::open_with(path, config(MethodChoice::Auto)).unwrap();
+    let (all, one) = (of(&root), of(&root.join("orders-1")));
+    let id = all.create().run().unwrap().snapshot.id;
+    let own = one.create().run().unwrap().snapshot.id;
+    let target = temp.path().join("back");
+    assert_eq!(one.delete(&id).unwrap_err().kind(), cowlog::error::Kind::Validation);
+    assert_eq!(one.restore_id(&id, RestoreOptions::to(&target)).unwrap_err().kind(), cowlog::error::Kind::Validation);
+    assert!(one.verify(&own, Level::Full).unwrap().ok && all.verify(&own, Level::Full).unwrap().ok);
+    // All of a data directory is no partition of it.
+    let inside = root.join("back-0");
+    let refused = all.restore_id(&id, RestoreOptions::to(&inside)).unwrap_err();
+    assert!(refused.to_string().contains("would lie in a data directory"), "{refused}");
+    one.restore_id(&own, RestoreOptions::to(&inside)).unwrap();
+}
+
+#[test]
+fn what_a_broker_set_aside_gets_no_store_in_its_data_directory() {
+    let (_temp, root) = fixtures::unpack("plain-clean");
+    let aside = root.join("orders-1.0123456789abcdef-stray");
+    fs::rename(root.join("orders-1"), &aside).unwrap();
+    let before = fs::read_dir(&root).unwrap().count();
+    let refused = SnapshotManager::open_with(&aside, config(MethodChoice::Auto)).unwrap().create().run().unwrap_err();
+    assert_eq!(refused.kind(), cowlog::error::Kind::Validation, "{refused}");
+    assert_eq!(fs::read_dir(&root).unwrap().count(), before);
+}
+
+#[test]
 fn damage_below_what_a_broker_had_flushed_is_no_torn_tail() {
     let (_temp, root) = fixtures::unpack("plain-clean");
     let log = root.join("orders-1/00000000000000000000.log");
@@ -245,6 +274,16 @@ fn damage_below_what_a_broker_had_flushed_is_no_torn_tail() {
         assert!(refused.hint().is_some() && refused.to_string().contains("orders-1"), "{refused}");
         assert_eq!(manager.list().unwrap().len(), 0);
     }
+    // A high watermark says only what the replicas have in memory.
+    let name = root.join("recovery-point-offset-checkpoint");
+    let flushed = fs::read_to_string(&name).unwrap();
+    let lower: Vec<String> = flushed
+        .lines()
+        .map(|l| if l.starts_with("orders 1 ") { "orders 1 0".to_owned() } else { l.to_owned() })
+        .collect();
+    fs::write(&name, lower.join("\n") + "\n").unwrap();
+    SnapshotManager::open_with(root.join("orders-1"), config(MethodChoice::Auto)).unwrap().create().run().unwrap();
+    fs::write(&name, flushed).unwrap();
     // What a broker's checkpoints do not vouch for may be torn.
     for name in ["recovery-point-offset-checkpoint", "replication-offset-checkpoint"] {
         fs::remove_file(root.join(name)).unwrap();

@@ -38,7 +38,12 @@ fn trace(dir: &Path, segments: usize) -> Vec<String> {
     // Younger files are not believed to be unchanged.
     std::thread::sleep(Duration::from_millis(2_100));
     let create = |command: &mut Command| {
-        command.env_remove("COWLOG_STORE").env_remove("COWLOG_METHOD").stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .env_remove("COWLOG_STORE")
+            .env_remove("COWLOG_METHOD")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let status = command.arg("create").arg(&log).arg("--force").status().expect("it starts");
         assert!(status.success(), "{status}");
     };

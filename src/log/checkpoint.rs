@@ -95,7 +95,13 @@ impl Checkpoint {
     pub fn read(log: &Dir) -> Result<Option<Self>> {
         let Some(bytes) = log.try_read(CHECKPOINT, MAX_BYTES)? else { return Ok(None) };
         Checkpoint::parse(&bytes).map(Some).map_err(|e| match e {
-            crate::error::Error::Integrity(e) => IntegrityError { path: log.path_of(CHECKPOINT), ..e }.into(),
+            crate::error::Error::Integrity(e) => {
+                let hint = format!(
+                    "restore a snapshot that verifies, or write {} in its place with the base offset of the first segment",
+                    r#"`{"version":1,"log_start_offset":0,"high_watermark":null}`"#
+                );
+                IntegrityError { path: log.path_of(CHECKPOINT), hint: Some(hint), ..e }.into()
+            }
             other => other,
         })
     }

@@ -39,6 +39,7 @@ pub use open::Recovery;
 pub use read::Batches;
 pub use reader::LogReader;
 pub use record::Record;
+pub(crate) use recover::sealed_end;
 pub use scan::{BatchScanner, ScanEnd, ScannedBatch, Stop, scan, scan_until};
 pub use segment::{Listing, SealedSegment, SegmentEntry, SegmentFile, list_log, parse_segment_name, segment_file_name};
 pub use writer::Log;

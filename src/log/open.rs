@@ -137,13 +137,21 @@ pub(super) fn lock_segments(dir: &Dir, config: &LogConfig, mode: LockMode) -> Re
     lock_file(dir, SEGMENTS_LOCK, mode, &deadline, "a snapshot sharing segments, or their removal")
 }
 
-/// The digests of a snapshot, in one and in a copy of one.
-const DIGESTS: &str = "manifest.b3";
+/// Whether it is a snapshot in a store. A copy of one somewhere else is a log like any other.
+fn is_snapshot(dir: &Dir) -> Result<bool> {
+    if dir.try_stat("manifest.b3")?.is_none() {
+        return Ok(false);
+    }
+    let path = dir.fs().canonical(dir.path());
+    let Some(above) = path.parent() else { return Ok(false) };
+    let named = above.to_str().is_some_and(|path| path.ends_with(".snapshots"));
+    Ok(named || dir.open_parent(above)?.try_stat("snapshots.json")?.is_some())
+}
 
 fn refuse_foreign(dir: &Dir) -> Result<()> {
-    if dir.try_stat(DIGESTS)?.is_some() {
+    if is_snapshot(dir)? {
         return Err(ValidationError::Refused {
-            what: format!("{} is a snapshot: {DIGESTS} is there", dir.path().display()),
+            what: format!("{} is a snapshot", dir.path().display()),
             path: Some(dir.path().to_owned()),
             hint: Some("restore it and open what was restored; a `LogReader` reads it as it is".into()),
         }

@@ -309,6 +309,19 @@ pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, config: &LogConfi
     Ok(changed)
 }
 
+/// Where a sealed segment ends, by its headers from the last index entry on. `None` where those do not lead to its end.
+pub(crate) fn sealed_end(dir: &Dir, base: i64) -> Result<Option<i64>> {
+    let log = dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
+    let last = Entries::of_file(dir, base, SegmentFile::Index)?.last::<OffsetEntry>()?;
+    let from = last.map_or(0, |last| u64::try_from(last.entry.position).unwrap_or(0));
+    let mut headers = Headers::new(&log, from, log.len()?);
+    let mut end = base;
+    while let Some((_, header)) = headers.step()? {
+        end = header.next_offset();
+    }
+    Ok(headers.is_done().then_some(end))
+}
+
 /// A sealed segment ends where the next one begins: the offsets of a native log have no gap.
 fn check_end(log: &File, reached: i64, next: i64, config: &LogConfig) -> Result<()> {
     if reached > next {

@@ -19,6 +19,8 @@ pub(super) struct Context<'a> {
     pub(super) ahead: &'a Ahead<'a>,
     /// When the create began, milliseconds since 1970 UTC.
     pub(super) now: i64,
+    /// Whether a source that has lost records is taken as it is, with a warning.
+    pub(super) accept_loss: bool,
 }
 
 /// One file of the source that is to be taken as it is.
@@ -123,6 +125,11 @@ impl<'a> Capture<'a> {
         staged.manifest.method = Method::Inherit;
         self.staged.push(staged);
         Ok(true)
+    }
+
+    /// The segments whose `.log` is new.
+    pub(super) fn new_segments(&self) -> impl Iterator<Item = &SealedSegment> {
+        self.pending.iter().filter(|(file, _)| file.role == FileRole::Log).filter_map(|(file, _)| file.sealed.as_ref())
     }
 
     /// Finds out, with the first new sealed file, what the filesystems can do, and what would have to be copied.

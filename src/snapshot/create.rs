@@ -30,18 +30,26 @@ use crate::store::{DirManifest, Loaded, Manifest, Record, Scope, SourceManifest,
 pub struct Create<'m> {
     manager: &'m SnapshotManager,
     force: bool,
+    accept_loss: bool,
     tags: BTreeSet<String>,
     cut: Option<HeldCut>,
 }
 
 impl<'m> Create<'m> {
     pub(super) fn new(manager: &'m SnapshotManager) -> Self {
-        Create { manager, force: false, tags: BTreeSet::new(), cut: None }
+        Create { manager, force: false, accept_loss: false, tags: BTreeSet::new(), cut: None }
     }
 
     /// Passes over `min_interval`.
     pub fn force(mut self, force: bool) -> Self {
         self.force = force;
+        self
+    }
+
+    /// Takes a source that has lost records as it is, with a warning. Without it that is an error, because a snapshot of
+    /// what is left would in time push out the good ones.
+    pub fn accept_loss(mut self, accept: bool) -> Self {
+        self.accept_loss = accept;
         self
     }
 
@@ -68,10 +76,11 @@ impl<'m> Create<'m> {
     ///
     /// `Validation`: no such source, not a log, too much to copy. `Concurrency`: too soon after the last snapshot, a
     /// lock not had in time, a broker runs on the source. `Filesystem`: disk full, permission, I/O.
-    /// `Integrity`: a cut was given and the log does not hold it. `Interrupted`: the observer was cancelled.
+    /// `Integrity`: a cut was given and the log does not hold it; records are gone that were safe on the disk.
+    /// `Interrupted`: the observer was cancelled.
     pub fn run(self) -> Result<Created> {
         let started = Instant::now();
-        let Create { manager, force, tags, cut } = self;
+        let Create { manager, force, accept_loss, tags, cut } = self;
         let config = manager.config();
         let observer = &config.observer;
         let deadline = manager.deadline();
@@ -79,7 +88,8 @@ impl<'m> Create<'m> {
         let source =
             Source::open(manager.fs(), manager.source(), config.profile, in_data_store, cut, &deadline, observer)?;
         let (store, made) = manager.make_store(&source)?;
-        let created = take(manager, &store, source, force, State { tags, ..State::default() }, started);
+        let state = State { tags, ..State::default() };
+        let created = take(manager, &store, source, (force, accept_loss), state, started);
         if made && created.is_err() {
             store.abandon();
         }
@@ -91,7 +101,7 @@ fn take(
     manager: &SnapshotManager,
     store: &Store,
     source: Source,
-    force: bool,
+    (force, accept_loss): (bool, bool),
     state: State,
     started: Instant,
 ) -> Result<Created> {
@@ -109,7 +119,7 @@ fn take(
         let start = |links: Arc<Links>| scope.spawn(move |_| links.make());
         let ahead = Ahead::new(&start);
         let (sharer, budget) = (&sharer, &budget);
-        let context = Context { profile: source.profile, sharer, budget, observer, ahead: &ahead, now };
+        let context = Context { profile: source.profile, sharer, budget, observer, ahead: &ahead, now, accept_loss };
         let assembled = assemble(manager, store, source, &staged, previous.as_ref(), &context)?;
         let described = Described::write(assembled, &staged, &state, observer)?;
         Ok::<_, Error>((described, ahead.into_links()))

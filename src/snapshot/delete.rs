@@ -4,7 +4,7 @@ use super::manager::{SnapshotManager, or_deleted};
 use super::outcome::Deleted;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, Guard, LockMode, Rename, locked, try_lock_dir};
-use crate::store::{Loaded, SnapshotId, Store};
+use crate::store::{Loaded, Record, SnapshotId, Store};
 
 impl SnapshotManager {
     /// Deletes a snapshot. Nobody is asked.
@@ -34,7 +34,10 @@ impl SnapshotManager {
                     let sizes = loaded.manifest.files.iter().map(|f| f.size);
                     (loaded.manifest.files.len() as u64, sizes.sum())
                 }
-                Err(_) => (0, 0),
+                // As the catalogue remembers it.
+                Err(_) => {
+                    store.read_catalogue()?.and_then(|c| c.get(id).map(Record::files_and_bytes)).unwrap_or((0, 0))
+                }
             };
             to_trash(store.dir(), id)?;
             self.forget(store, id, &store_guard);

@@ -3,16 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::source::refuse_running_broker;
 use crate::error::{Result, ValidationError};
 use crate::fs::{Dir, FileKind, Fs};
 use crate::kafka::{Profile, datadir};
-use crate::store::{self, DIGESTS, SnapshotId};
+use crate::store::{self, DIGESTS, SnapshotId, Store};
 
-/// The snapshot that a canonical path names or lies in.
+/// The snapshot of a store that a canonical path names or lies in. A copy of a snapshot somewhere else is a log.
 pub(super) fn snapshot(fs: &Arc<dyn Fs>, path: &Path) -> Option<PathBuf> {
     let is_snapshot = |path: &&Path| {
         let named = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.parse::<SnapshotId>().is_ok());
-        named && Dir::open_on(fs.clone(), path).is_ok_and(|dir| is_there(&dir, DIGESTS))
+        let open = |path: &Path| Dir::open_on(fs.clone(), path);
+        named
+            && open(path).is_ok_and(|dir| is_there(&dir, DIGESTS))
+            && path.parent().is_some_and(|above| open(above).is_ok_and(|above| is_store(&above)))
     };
     path.ancestors().find(is_snapshot).map(Path::to_owned)
 }
@@ -29,11 +33,12 @@ pub(super) fn refuse_source(dir: &Dir) -> Result<()> {
     }
 }
 
-/// A restored directory is to lie in none of these.
-pub(super) fn refuse_target(target: &Path, parent: &Dir) -> Result<()> {
+/// A restored directory is to lie in none of these, but that of one log may go into a data directory under a partition's
+/// name, while no broker runs on it.
+pub(super) fn refuse_target(target: &Path, parent: &Dir, of_one_log: bool) -> Result<()> {
     let is_partition = target.file_name().and_then(|n| n.to_str()).and_then(datadir::parse_partition_name).is_some();
     match occupied(parent)? {
-        Some(Occupied::DataDir) if is_partition => Ok(()),
+        Some(Occupied::DataDir) if is_partition && of_one_log => refuse_running_broker(parent),
         Some(by) => Err(refused(target, by.to_string(), "name a directory elsewhere")),
         None => Ok(()),
     }
@@ -83,13 +88,25 @@ fn occupied(dir: &Dir) -> Result<Option<Occupied>> {
     if snapshot(dir.fs(), &path).is_some() {
         return Ok(Some(Occupied::Snapshot));
     }
-    if is_there(dir, store::CATALOGUE) && is_there(dir, store::LOCK) {
+    if is_store(dir) {
         return Ok(Some(Occupied::Store));
     }
     if datadir::is_log_dir(dir)? {
         return Ok(Some(Occupied::Log(datadir::profile_of(dir)?)));
     }
-    Ok(is_there(dir, datadir::META).then_some(Occupied::DataDir))
+    Ok(is_brokers(dir).then_some(Occupied::DataDir))
+}
+
+/// Whether a broker has marked a directory as its own.
+pub(super) fn is_brokers(dir: &Dir) -> bool {
+    is_there(dir, datadir::META)
+}
+
+/// By its name, its catalogue, or a snapshot beside a lock file: the catalogue may be missing.
+fn is_store(dir: &Dir) -> bool {
+    let named = dir.path().file_name().and_then(|n| n.to_str()).is_some_and(|n| n.ends_with(store::SUFFIX));
+    let holds_one = || Store::of(dir.clone()).ids().is_ok_and(|ids| !ids.is_empty());
+    named || is_there(dir, store::CATALOGUE) || is_there(dir, store::LOCK) && holds_one()
 }
 
 fn is_there(dir: &Dir, name: &str) -> bool {

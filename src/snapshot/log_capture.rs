@@ -90,6 +90,9 @@ impl<'a> LogCapture<'a> {
         }
         let active = active_entry.map(|entry| Active::look(&log.dir, entry)).transpose()?;
         capture.inherit(wanted, context)?;
+        if log.profile == Profile::Native {
+            log.marks.hold_segments(segments.first().copied(), capture.new_segments(), &log.dir, context)?;
+        }
         Ok(LogCapture { log, capture, segments, previous, active, left_out })
     }
 
@@ -113,7 +116,7 @@ impl<'a> LogCapture<'a> {
             None => {
                 let end = marks.log_start.unwrap_or(0).max(0);
                 let found = End { last: None, offset: end, stop: &Stop::End };
-                marks.hold(&found, &log.dir, log.profile, context.observer)?;
+                marks.hold(&found, &log.dir, log.profile, context)?;
                 Cut {
                     log_start_offset: end,
                     high_watermark: end,
@@ -197,7 +200,7 @@ impl<'a> LogCapture<'a> {
         let from = (&log.dir, name.as_str(), active.base);
         let copy = copy_active(from, log.cut.as_ref(), &own, &self.capture.staging, mode, context.observer)?;
         let end = End { last: Some((active.base, copy.bytes)), offset: copy.end_offset, stop: &copy.stop };
-        log.marks.hold(&end, &log.dir, log.profile, context.observer)?;
+        log.marks.hold(&end, &log.dir, log.profile, context)?;
         let attributes = log.dir.open_file(name, crate::fs::Open::Read)?.attributes()?;
         let source = Identity::from(stat);
         self.capture.staged.push(Staged {

@@ -131,9 +131,7 @@ impl SnapshotManager {
             (None, Some(path)) => self.fs.canonical(path),
             (None, None) => self.place_for_store(source)?,
         };
-        if self.config.store.is_some() {
-            inside::refuse_store(&self.fs, &path)?;
-        }
+        inside::refuse_store(&self.fs, &path)?;
         let mode = source.dir.stat_self()?.mode & 0o777;
         let (store, made) = Store::open_or_make(self.fs.clone(), &path, mode | 0o700)?;
         match store.dir().volume()?.kind {
@@ -195,16 +193,13 @@ impl SnapshotManager {
         Ok((records, scope))
     }
 
-    /// The snapshot that is meant. The latest one is that of the source's own scope, damaged or not.
+    /// The snapshot that is meant: of a partition only its own, by whatever name; the latest of a data directory is the
+    /// latest that covers all of it. Damaged or not.
     pub(super) fn resolve(&self, store: &Store, id: &str) -> Result<SnapshotId> {
         let query: IdQuery = id.parse()?;
-        let ids: Vec<SnapshotId> = if query.is_latest() {
-            let (records, scope) = self.scoped(store)?;
-            let of_scope = |r: &&Record| scope.is_some() || r.scope == Scope::All;
-            records.iter().filter(of_scope).map(|r| r.id).collect()
-        } else {
-            store.ids()?
-        };
+        let (records, scope) = self.scoped(store)?;
+        let selected = |r: &&Record| scope.is_some() || !query.is_latest() || r.scope == Scope::All;
+        let ids: Vec<SnapshotId> = records.iter().filter(selected).map(|r| r.id).collect();
         query.resolve(&ids)?.ok_or_else(|| no_such(store, &query))
     }
 

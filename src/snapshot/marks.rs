@@ -1,10 +1,10 @@
 //! What a writer says of a log beside the log itself, and whether the log still bears it out.
 
-use crate::error::{Error, IntegrityError, Result};
+use super::capture::Context;
+use crate::error::{IntegrityError, Result};
 use crate::fs::Dir;
 use crate::kafka::{Profile, datadir};
-use crate::log::{self, Durable, Stop};
-use crate::observe::Observer;
+use crate::log::{self, Durable, SealedSegment, Stop};
 
 /// What the writer's checkpoints say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,22 +46,56 @@ impl Marks {
     }
 
     /// Damage is no torn tail: a log that ends below what was safe is refused, for a snapshot of it would push out the
-    /// good ones. A broker's log that ends cleanly is only told of: its checkpoints may be those of a topic of the same
-    /// name that was deleted a moment ago (they are written every 5 s and every 60 s).
-    pub(super) fn hold(&self, end: &End<'_>, dir: &Dir, profile: Profile, observer: &Observer) -> Result<()> {
-        let safe = self.high_watermark.max(self.recovery_point).unwrap_or(0);
-        let gone = end.offset < safe || self.durable.is_some_and(|d| d.is_gone(end.last, end.offset));
+    /// good ones. Of a broker's log nothing is safe but what lies below its recovery point, since a high watermark says
+    /// only that the replicas have it in memory; and one that ends cleanly is only told of: its checkpoints may be those of
+    /// a topic of the same name that was deleted a moment ago (they are written every 5 s and every 60 s).
+    pub(super) fn hold(&self, end: &End<'_>, dir: &Dir, profile: Profile, context: &Context<'_>) -> Result<()> {
+        let committed = self.high_watermark.max(self.recovery_point).unwrap_or(0);
+        let gone = end.offset < committed || self.durable.is_some_and(|d| d.is_gone(end.last, end.offset));
         if !gone {
             return Ok(());
         }
         let at =
             end.last.map_or(String::new(), |(base, bytes)| format!(" (segment {base}, byte {bytes}: {})", end.stop));
-        let what = format!("it ends at offset {}{at}, but records behind that were safe on the disk", end.offset);
-        if profile == Profile::Kafka && *end.stop == Stop::End {
-            observer.warn(&format!("{}: {what}", dir.path().display()));
+        let what = format!("it ends at offset {}{at}, but records behind that were committed", end.offset);
+        let flushed = end.offset < self.recovery_point.unwrap_or(0) && *end.stop != Stop::End;
+        if profile == Profile::Kafka && !flushed {
+            context.observer.warn(&format!("{}: {what}", dir.path().display()));
             return Ok(());
         }
-        let hint = "restore the last good snapshot, or let the log's writer recover it and accept the loss first";
-        Err(Error::from(IntegrityError { hint: Some(hint.into()), ..IntegrityError::new(dir.path(), what) }))
+        lost(dir, what, context)
     }
+
+    /// A native log has no gaps: its log start is recorded before segments go, and each segment ends where the next one
+    /// begins. Looked at of the segments that are new since the last snapshot.
+    pub(super) fn hold_segments<'s>(
+        &self,
+        first: Option<i64>,
+        new: impl Iterator<Item = &'s SealedSegment>,
+        dir: &Dir,
+        context: &Context<'_>,
+    ) -> Result<()> {
+        if let (Some(start), Some(first)) = (self.log_start, first)
+            && start < first
+        {
+            lost(dir, format!("the offsets {start} to {} before its first segment are missing", first - 1), context)?;
+        }
+        for segment in new {
+            let (base, next) = (segment.base(), segment.end());
+            if let Some(end) = log::sealed_end(dir, base)?.filter(|end| *end < next) {
+                let last = next - 1;
+                lost(dir, format!("the offsets {end} to {last} behind its segment {base} are missing"), context)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lost(dir: &Dir, what: String, context: &Context<'_>) -> Result<()> {
+    if context.accept_loss {
+        context.observer.warn(&format!("{}: {what}", dir.path().display()));
+        return Ok(());
+    }
+    let hint = "restore the last good snapshot, or take one of what is left with `--accept-loss`";
+    Err(IntegrityError { hint: Some(hint.into()), ..IntegrityError::new(dir.path(), what) }.into())
 }

@@ -96,7 +96,8 @@ impl SnapshotManager {
     ) -> Result<Restored> {
         let observer = &self.config().observer;
         let dirs = open_dirs(loaded)?;
-        let target = Target::begin(self.fs(), &options.target, &self.deadline())?;
+        let of_one_log = loaded.manifest.source.kind == SourceKind::Log;
+        let target = Target::begin(self.fs(), &options.target, of_one_log, &self.deadline())?;
         let reflink = match options.method {
             Detach::Copy => false,
             Detach::Auto | Detach::Reflink => can_reflink(loaded, &dirs, target.dir())?,

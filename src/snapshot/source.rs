@@ -56,6 +56,10 @@ impl Source {
         let dir = match Dir::open_on(fs.clone(), path) {
             Ok(dir) => dir,
             Err(e) if e.is_not_found() => return Err(ValidationError::NoSuchSource { path: path.into() }.into()),
+            Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::NotADirectory => {
+                let why = "it is not a directory".into();
+                return Err(ValidationError::NotALog { path: path.into(), why }.into());
+            }
             Err(e) => return Err(e),
         };
         inside::refuse_source(&dir)?;
@@ -138,6 +142,9 @@ impl Source {
             let topic = Some((found.topic, found.partition));
             logs.push(SourceLog::open(found.name, topic, sub, its, marks, None, deadline)?);
         }
+        for left in inventory.left_out.iter().filter(|l| datadir::parse_partition_name(&l.path).is_some()) {
+            observer.warn(&format!("{} in {} is left out: {}", left.path, dir.path().display(), left.why));
+        }
         let (reserved, root_files): (Vec<String>, Vec<String>) =
             inventory.root_files.into_iter().partition(|name| store::RESERVED.contains(&name.as_str()));
         let mut left_out: Vec<LeftOut> =
@@ -213,12 +220,12 @@ fn partition_of_data_dir(dir: &Dir) -> Result<Option<(String, Dir)>> {
     Ok(is_data.then_some((name, parent)))
 }
 
-fn refuse_running_broker(data_dir: &Dir) -> Result<()> {
+pub(super) fn refuse_running_broker(data_dir: &Dir) -> Result<()> {
     match datadir::broker_on(data_dir)? {
         None => Ok(()),
         Some(broker) => {
             let why = format!(
-                "a broker runs on it ({broker}); stop it first, a snapshot of a running broker is not built yet"
+                "a broker runs on it ({broker}); stop it first, to work beside a running broker is not built yet"
             );
             Err(Error::from(ConcurrencyError::Busy { path: data_dir.path().into(), why }))
         }

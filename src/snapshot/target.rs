@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::inside;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, Rename, try_lock_dir};
-use crate::kafka::datadir;
 
 /// A hidden directory beside the target. Dropping it without [`publish`](Self::publish) removes it.
 pub(super) struct Target {
@@ -21,8 +20,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Fails where the target exists; removes what a restore that died here left.
-    pub(super) fn begin(fs: &Arc<dyn Fs>, target: &Path, deadline: &Deadline) -> Result<Self> {
+    /// Fails where the target exists or may not be; removes what a restore that died here left.
+    pub(super) fn begin(fs: &Arc<dyn Fs>, target: &Path, of_one_log: bool, deadline: &Deadline) -> Result<Self> {
         let path = fs.canonical(target);
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(ValidationError::TargetExists { path }.into());
@@ -31,9 +30,9 @@ impl Target {
         if parent.try_stat(name)?.is_some() {
             return Err(ValidationError::TargetExists { path: target.into() }.into());
         }
-        inside::refuse_target(&path, &parent)?;
+        inside::refuse_target(&path, &parent, of_one_log)?;
         // A broker refuses to start over a directory that it does not know: nothing of ours in its data directory.
-        let place = match (datadir::is_data_dir(&parent)?, parent.path().parent()) {
+        let place = match (inside::is_brokers(&parent), parent.path().parent()) {
             (true, Some(above)) => parent.open_parent(above)?,
             _ => parent.clone(),
         };

@@ -212,6 +212,11 @@ impl Record {
         }
     }
 
+    /// How many files it has, and of how many bytes.
+    pub(crate) fn files_and_bytes(&self) -> (u64, u64) {
+        (self.methods.values().sum(), self.total_size)
+    }
+
     pub(super) fn with_state(mut self, state: &State) -> Self {
         self.pinned = state.pinned;
         self.state_unreadable = state.unreadable;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::manifest::Scope;
 use super::{IN_LOG, SUFFIX};
-use crate::error::Result;
+use crate::error::{Error, Result, ValidationError};
 use crate::fs::{Dir, FileKind, Fs};
 use crate::kafka::datadir;
 
@@ -25,7 +25,22 @@ pub fn locate(fs: &Arc<dyn Fs>, source: &Path, explicit: Option<&Path>) -> Resul
     let scope = partition_scope(&source);
     if let Some(path) = explicit {
         let path = fs.canonical(path);
-        return Ok(is_dir(fs, &path)?.then_some(Location { path, scope: None }));
+        if is_dir(fs, &path)? {
+            return Ok(Some(Location { path, scope: None }));
+        }
+        let there = path
+            .parent()
+            .zip(path.file_name())
+            .and_then(|(parent, name)| Dir::open_on(fs.clone(), parent).ok()?.try_stat(name).ok().flatten());
+        return match there {
+            None => Ok(None),
+            Some(_) => Err(ValidationError::Refused {
+                what: format!("{} is not a directory, so it is no store", path.display()),
+                path: Some(path),
+                hint: Some("name a directory, or one that is to be made".into()),
+            }
+            .into()),
+        };
     }
     let beside_parent = source.parent().filter(|_| scope.is_some()).and_then(beside);
     let inside = Some(source.join(IN_LOG));
@@ -69,6 +84,7 @@ fn is_dir(fs: &Arc<dyn Fs>, path: &Path) -> Result<bool> {
             None => false,
         }),
         Err(e) if e.is_not_found() => Ok(false),
+        Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::NotADirectory => Ok(false),
         Err(e) => Err(e),
     }
 }

@@ -80,6 +80,11 @@ pub struct Reconciled {
 }
 
 impl Store {
+    /// The store that an open directory is.
+    pub(crate) fn of(dir: Dir) -> Store {
+        Store { dir }
+    }
+
     /// Opens an existing store.
     pub fn open(fs: Arc<dyn Fs>, path: &Path) -> Result<Store> {
         Ok(Store { dir: Dir::open_on(fs, path)? })

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
@@ -87,6 +87,43 @@ fn nothing_is_put_among_the_files_of_a_snapshot_a_store_or_a_log() {
 }
 
 #[test]
+fn a_copy_of_a_snapshot_is_a_log() {
+    let stage = Stage::new();
+    let id = stage.create();
+    let copy = stage.path(&id);
+    let copied = std::process::Command::new("cp").arg("-a").args([stage.snapshot(&id), copy.clone()]).status().unwrap();
+    assert!(copied.success());
+    run(cowlog().arg("create").arg(&copy)).expect_code(0);
+    append(&copy, 1);
+    assert_eq!(records(&copy).len(), records(&stage.log).len() + 1);
+    // A store without its catalogue is one all the same.
+    fs::remove_file(stage.store().join("snapshots.json")).unwrap();
+    let inside = stage.store().join("back");
+    stage.run("restore", &[&id, "--json", "--to", inside.to_str().unwrap()]).expect_error(2, "validation");
+    assert!(cowlog::Log::open(stage.snapshot(&id)).is_err());
+}
+
+#[test]
+fn where_there_is_no_store_nothing_was_verified_or_pruned() {
+    let stage = Stage::new();
+    stage.create();
+    let typo = stage.path("typo");
+    let typo = typo.to_str().unwrap();
+    for verb in [&["verify", "--all"][..], &["prune"]] {
+        let args: Vec<&str> = verb[1..].iter().copied().chain(["--store", typo, "--json"]).collect();
+        stage.run(verb[0], &args).expect_error(10, "validation");
+    }
+    assert_eq!(stage.run("list", &["--store", typo, "--json"]).expect_code(0).stdout, "[]\n");
+    fs::write(typo, "").unwrap();
+    for verb in ["list", "create"] {
+        let error = stage.run(verb, &["--store", typo, "--json"]).expect_error(2, "validation");
+        assert!(error.contains("not a directory"), "{error}");
+    }
+    let error = run(cowlog().args(["create", "--json", typo])).expect_error(2, "validation");
+    assert!(error.contains("it is not a directory"), "{error}");
+}
+
+#[test]
 fn nothing_but_partitions_is_put_into_a_brokers_data_directory() {
     let stage = Stage::new();
     let (data, partition) = (stage.path("data"), stage.path("data/orders-1"));
@@ -101,10 +138,29 @@ fn nothing_but_partitions_is_put_into_a_brokers_data_directory() {
     assert_eq!(fs::read_dir(&data).unwrap().count(), 2);
 }
 
+const NOBODY: u32 = 65_534;
+
+/// A directory is not a broker's because there is a log in it that is named like a partition.
+#[test]
+fn an_ordinary_user_restores_beside_the_log() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let stage = Stage::named("home/orders-0");
+    stage.create();
+    fs::set_permissions(stage.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = stage.path("cowlog");
+    fs::copy(cowlog().get_program(), &binary).unwrap();
+    chown(stage.path("home"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut command = std::process::Command::new(&binary);
+    command.args(["restore", "orders-0", "latest", "--to", "back"]);
+    run(command.current_dir(stage.path("home")).uid(NOBODY).gid(NOBODY)).expect_code(0);
+    assert_eq!(records(&stage.path("home/back")), records(&stage.log));
+}
+
 /// As somebody who may read everything and write nothing.
 #[test]
 fn a_store_that_may_only_be_read_is_listed_and_verified() {
-    const NOBODY: u32 = 65_534;
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return;
     }

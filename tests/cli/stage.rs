@@ -29,6 +29,7 @@ impl Stage {
     pub fn named(name: impl AsRef<OsStr>) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let log = temp.path().join(name.as_ref());
+        std::fs::create_dir_all(log.parent().unwrap()).unwrap();
         append(&log, 100);
         Stage { temp, log }
     }

@@ -54,6 +54,28 @@ fn damage_of_the_source_is_no_torn_tail() {
 }
 
 #[test]
+fn a_source_with_missing_segments_is_taken_only_if_the_loss_is_accepted() {
+    for victim in [0, 1] {
+        let (_temp, log) = temp();
+        make_log(&log, 100);
+        let base = cowlog::LogReader::open(&log).unwrap().segments()[victim].base();
+        for extension in ["log", "index", "timeindex"] {
+            fs::remove_file(log.join(format!("{base:020}.{extension}"))).unwrap();
+        }
+        let snaps = manager(&log);
+        let refused = snaps.create().run().unwrap_err();
+        assert_eq!(refused.kind(), Kind::Integrity, "{refused}");
+        assert!(refused.hint().unwrap().contains("--accept-loss") && refused.to_string().contains("missing"));
+        snaps.create().accept_loss(true).run().unwrap();
+    }
+    // A segment that was cut between two batches, or emptied.
+    let (_temp, log) = temp();
+    make_log(&log, 100);
+    fs::write(log.join("00000000000000000000.log"), "").unwrap();
+    assert_eq!(manager(&log).create().run().unwrap_err().kind(), Kind::Integrity);
+}
+
+#[test]
 fn damage_of_each_kind_is_named() {
     let (_temp, log) = temp();
     make_log(&log, 100);

@@ -105,6 +105,9 @@ pub struct Create {
     /// Take one even if the last is younger than the minimum interval
     #[arg(short, long)]
     pub force: bool,
+    /// Take a source that has lost records as it is, with a warning
+    #[arg(long)]
+    pub accept_loss: bool,
     /// Give the snapshot a tag; may be repeated
     #[arg(short, long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,

@@ -52,6 +52,16 @@ impl Session {
     }
 }
 
+/// Where there is no store nothing was verified or pruned, and a job that mistypes its path must not believe so.
+pub fn must_have_store(manager: &SnapshotManager) -> Result<(), Failure> {
+    must_exist(manager)?;
+    if manager.store_path()?.is_none() {
+        // This names the places where one was looked for.
+        manager.get("latest")?;
+    }
+    Ok(())
+}
+
 /// A source that is gone may still have snapshots, and one that is there may have none; where there is neither, the
 /// path is wrong.
 pub fn must_exist(manager: &SnapshotManager) -> Result<(), Failure> {

@@ -29,7 +29,10 @@ pub fn run(mut session: Session, args: args::Create) -> Result<u8, Failure> {
         WriterProfile::Kafka => Profile::Kafka,
     });
     let manager = session.manager(&args.source.source)?;
-    let create = args.tags.into_iter().fold(manager.create().force(args.force), |create, tag| create.tag(tag));
+    let create = args
+        .tags
+        .into_iter()
+        .fold(manager.create().force(args.force).accept_loss(args.accept_loss), |create, tag| create.tag(tag));
     let created = create.run();
     session.progress.finish();
     let created = created?;

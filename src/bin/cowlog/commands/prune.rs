@@ -9,12 +9,12 @@ use cowlog::snapshot::{Deleted, Policy, PrunePlan, SnapshotManager};
 use super::delete::{Fate, report};
 use crate::args;
 use crate::failure::{DONE, Failure, IN_PART, INTERRUPTED};
-use crate::session::{Session, must_exist};
+use crate::session::{Session, must_have_store};
 use crate::units::plural;
 
 pub fn run(session: Session, args: args::Prune) -> Result<u8, Failure> {
     let manager = session.manager(&args.source.source)?;
-    must_exist(&manager)?;
+    must_have_store(&manager)?;
     let defaults = manager.policy();
     let plan = manager.plan_prune(&Policy {
         max_snapshots: args.max_snapshots.unwrap_or(defaults.max_snapshots),

@@ -7,7 +7,7 @@ use cowlog::snapshot::{Level, VerifyReport};
 
 use crate::args::{self, VerifyLevel};
 use crate::failure::{DAMAGED, DONE, Failure};
-use crate::session::{Session, must_exist};
+use crate::session::{Session, must_have_store};
 use crate::style::printable;
 use crate::units::{bytes, duration, plural};
 
@@ -19,7 +19,7 @@ pub fn run(session: Session, args: args::Verify) -> Result<u8, Failure> {
     };
     let manager = session.manager(&args.source.source)?;
     if args.all {
-        must_exist(&manager)?;
+        must_have_store(&manager)?;
     }
     let ids = if args.all { manager.list()?.into_iter().map(|s| s.id).collect() } else { vec![args.id] };
     let mut reports = Vec::with_capacity(ids.len());
