@@ -266,6 +266,27 @@ fn power_cuts_without_reflinks() {
     cut_everywhere(&stage(Abilities { reflink: false, ..Abilities::default() }), CASES);
 }
 
+/// Nothing but the directory's sync at opening makes the names of its first segment durable.
+#[test]
+fn power_cuts_of_a_log_that_has_lost_its_empty_segment() {
+    let fs = MemFs::new();
+    let root = Dir::open_on(arc(&fs), "/").unwrap();
+    root.make_dir("log", 0o755).unwrap();
+    open(&fs).unwrap().close().unwrap();
+    let dir = root.open_dir("log").unwrap();
+    for file in [SegmentFile::Log, SegmentFile::Index, SegmentFile::TimeIndex] {
+        dir.unlink(file.name(0)).unwrap();
+    }
+    dir.sync().unwrap();
+    let case = Case {
+        name: "append to a log without segments",
+        run: |log| append(log, "new", 3).and_then(|()| log.flush()),
+        between: |s| s.end <= 3,
+        after: |s| s.end == 3,
+    };
+    cut_everywhere(&fs, &[case]);
+}
+
 /// Without timestamps a truncation changes no index: nothing else makes the new inode's name durable.
 #[test]
 fn power_cuts_of_a_truncation_that_changes_no_index() {
