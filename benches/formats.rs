@@ -3,7 +3,6 @@
 mod many;
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use cowlog::log::{IndexBuilder, parse_offset_index, parse_time_index};
 use cowlog::store::{DigestList, Manifest};
@@ -84,10 +83,7 @@ fn recovery(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(10)
-        .measurement_time(Duration::from_millis(500))
-        .warm_up_time(Duration::from_millis(100));
+    config = many::quick();
     targets = parse_batch, parse_index, manifests, recovery
 }
 criterion_main!(benches);

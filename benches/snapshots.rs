@@ -173,10 +173,7 @@ fn concurrent(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(10)
-        .measurement_time(Duration::from_millis(500))
-        .warm_up_time(Duration::from_millis(100));
+    config = many::quick();
     targets = create, verify, restore, delete, store, concurrent
 }
 criterion_main!(benches);

@@ -5,7 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cowlog::{Batch, BatchBuilder, Log, SnapshotConfig, SnapshotManager};
+use criterion::Criterion;
 use tempfile::TempDir;
+
+/// Enough rounds to see a change, few enough to be done with in minutes.
+pub fn quick() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .measurement_time(Duration::from_millis(500))
+        .warm_up_time(Duration::from_millis(100))
+}
 
 /// `COWLOG_BENCH_LARGE=1` asks for sizes that show growth, and takes its time.
 pub fn sizes(small: &[usize], large: &[usize]) -> Vec<usize> {

@@ -1,7 +1,7 @@
 //! How much may be copied because it cannot be shared.
 
 use std::ops::Add;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Result, ValidationError};
@@ -37,23 +37,14 @@ pub(super) struct Budget<'a> {
     asked: Option<u64>,
     limit: AtomicU64,
     copied: AtomicU64,
-    source: PathBuf,
-    /// Whether the source is a mount point, beside which nothing can share its blocks.
-    alone: bool,
+    source: Dir,
     store: &'a Path,
 }
 
 impl<'a> Budget<'a> {
     pub(super) fn new(asked: Option<u64>, method: MethodChoice, source: &Dir, store: &'a Path) -> Self {
         let asked = if method == MethodChoice::Copy { asked.or(Some(u64::MAX)) } else { asked };
-        Budget {
-            asked,
-            limit: AtomicU64::new(0),
-            copied: AtomicU64::new(0),
-            source: source.path().to_owned(),
-            alone: is_mount(source),
-            store,
-        }
+        Budget { asked, limit: AtomicU64::new(0), copied: AtomicU64::new(0), source: source.clone(), store }
     }
 
     /// Whether the plan is within the limit, which holds from here on.
@@ -74,9 +65,9 @@ impl<'a> Budget<'a> {
         ValidationError::TooMuchToCopy {
             bytes,
             limit: self.limit.load(Ordering::Relaxed),
-            source_path: self.source.clone(),
+            source_path: self.source.path().to_owned(),
             store: self.store.into(),
-            advice: match self.alone {
+            advice: match is_mount(&self.source) {
                 true => {
                     "the source is the root of its filesystem, so nothing beside it can share with it: keep the log in \
                          a directory below the mount point, or allow the copies with `--max-copy SIZE`"
@@ -92,6 +83,7 @@ impl<'a> Budget<'a> {
     }
 }
 
+/// Nothing beside a mount point can share its blocks.
 fn is_mount(dir: &Dir) -> bool {
     let path = dir.fs().canonical(dir.path());
     let above =

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::verify::{Dirs, path_in, unreadable};
+use super::capture::path_in;
+use super::verify::{Dirs, unreadable};
 use crate::error::{Damage, DamageKind, Result};
 use crate::fs::Dir;
 use crate::kafka::producer_state::check_producer_state;
@@ -20,7 +21,7 @@ pub(super) fn check_log(
     observer: &Observer,
 ) -> Result<Vec<Damage>> {
     let Some(dir) = dirs.get(log.dir.as_str()) else { return Ok(Vec::new()) };
-    let path = |name: &str| path_in(log, name);
+    let path = |name: &str| path_in(&log.dir, name);
     let mut damage = Vec::new();
     if let Some(first) = log.segments.first().filter(|first| native && log.cut.log_start_offset < **first) {
         damage.push(missing(path(&SegmentFile::Log.name(*first)), log.cut.log_start_offset, *first));

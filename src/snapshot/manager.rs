@@ -197,9 +197,15 @@ impl SnapshotManager {
     /// latest that covers all of it. Damaged or not.
     pub(super) fn resolve(&self, store: &Store, id: &str) -> Result<SnapshotId> {
         let query: IdQuery = id.parse()?;
-        let (records, scope) = self.scoped(store)?;
-        let selected = |r: &&Record| scope.is_some() || !query.is_latest() || r.scope == Scope::All;
-        let ids: Vec<SnapshotId> = records.iter().filter(selected).map(|r| r.id).collect();
+        let of_one_scope = self.config.store.is_none() && self.location()?.is_none_or(|found| found.scope.is_none());
+        let ids: Vec<SnapshotId> = if of_one_scope && !query.is_latest() {
+            // Named outright: what others in the store are like does not matter.
+            store.ids()?
+        } else {
+            let (records, scope) = self.scoped(store)?;
+            let selected = |r: &&Record| scope.is_some() || !query.is_latest() || r.scope == Scope::All;
+            records.iter().filter(selected).map(|r| r.id).collect()
+        };
         query.resolve(&ids)?.ok_or_else(|| no_such(store, &query))
     }
 

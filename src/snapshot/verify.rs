@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rayon::prelude::*;
 
+use super::capture::path_in;
 use super::deep::check_log;
 use super::hash::hash_all;
 use super::intact;
@@ -305,12 +306,7 @@ pub(super) fn changed(file: &FileManifest) -> Damage {
 
 /// Whether cowlog's own writer wrote the log: only then it has a checkpoint of its own, and no offset is missing.
 fn is_native(loaded: &Loaded, log: &LogManifest) -> bool {
-    let checkpoint = path_in(log, CHECKPOINT);
-    loaded.manifest.files.iter().any(|file| file.path == checkpoint)
-}
-
-pub(super) fn path_in(log: &LogManifest, name: &str) -> String {
-    if log.dir.is_empty() { name.to_owned() } else { format!("{}/{name}", log.dir) }
+    loaded.digests.get(&path_in(&log.dir, CHECKPOINT)).is_some()
 }
 
 fn extra_files(loaded: &Loaded, dirs: &Dirs<'_>) -> Result<Vec<String>> {

@@ -25,16 +25,10 @@ pub fn locate(fs: &Arc<dyn Fs>, source: &Path, explicit: Option<&Path>) -> Resul
     let scope = partition_scope(&source);
     if let Some(path) = explicit {
         let path = fs.canonical(path);
-        if is_dir(fs, &path)? {
-            return Ok(Some(Location { path, scope: None }));
-        }
-        let there = path
-            .parent()
-            .zip(path.file_name())
-            .and_then(|(parent, name)| Dir::open_on(fs.clone(), parent).ok()?.try_stat(name).ok().flatten());
-        return match there {
+        return match is_dir(fs, &path)? {
             None => Ok(None),
-            Some(_) => Err(ValidationError::Refused {
+            Some(true) => Ok(Some(Location { path, scope: None })),
+            Some(false) => Err(ValidationError::Refused {
                 what: format!("{} is not a directory, so it is no store", path.display()),
                 path: Some(path),
                 hint: Some("name a directory, or one that is to be made".into()),
@@ -46,7 +40,7 @@ pub fn locate(fs: &Arc<dyn Fs>, source: &Path, explicit: Option<&Path>) -> Resul
     let inside = Some(source.join(IN_LOG));
     for (path, scope) in [(inside, None), (beside(&source), None), (beside_parent, scope)] {
         let Some(path) = path else { continue };
-        if is_dir(fs, &path)? {
+        if is_dir(fs, &path)? == Some(true) {
             return Ok(Some(Location { path, scope }));
         }
     }
@@ -76,15 +70,16 @@ pub fn partition_scope(source: &Path) -> Option<Scope> {
     Some(Scope::Partition { topic: found.topic, partition: found.partition })
 }
 
-fn is_dir(fs: &Arc<dyn Fs>, path: &Path) -> Result<bool> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(false) };
+/// Whether what is there is a directory, or a link to one; `None` where nothing is.
+fn is_dir(fs: &Arc<dyn Fs>, path: &Path) -> Result<Option<bool>> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
     match Dir::open_on(fs.clone(), parent) {
-        Ok(parent) => Ok(match parent.try_stat(name)? {
-            Some(stat) => stat.kind == FileKind::Dir || Dir::open_on(fs.clone(), path).is_ok(),
-            None => false,
-        }),
-        Err(e) if e.is_not_found() => Ok(false),
-        Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::NotADirectory => Ok(false),
+        Ok(parent) => {
+            let stat = parent.try_stat(name)?;
+            Ok(stat.map(|stat| stat.kind == FileKind::Dir || Dir::open_on(fs.clone(), path).is_ok()))
+        }
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
         Err(e) => Err(e),
     }
 }

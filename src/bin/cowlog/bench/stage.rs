@@ -95,13 +95,7 @@ impl Stage {
         let segment_bytes = self.bytes / SEGMENTS;
         let config = LogConfig { segment_bytes, ..LogConfig::default() };
         let mut log = Log::open_with(self.log(), config)?;
-        let (mut written, mut made) = (0, Batches::new(4));
-        while written < self.bytes {
-            interruptible(session)?;
-            let batch = made.next_batch(RECORDS_PER_BATCH)?;
-            written += batch.as_bytes().len() as u64;
-            log.append(batch)?;
-        }
+        Batches::new(4).fill(&mut log, self.bytes, RECORDS_PER_BATCH, session)?;
         log.close()?;
         let written = Instant::now();
         for twin in [self.linked(), self.apart()] {

@@ -26,13 +26,7 @@ pub fn open(path: &Path) -> Result<Log, Failure> {
 pub fn write_log(stage: &Stage, session: &Session, report: &mut Report) -> Result<(), Failure> {
     let started = Instant::now();
     let mut log = open(&stage.log())?;
-    let (mut written, mut made) = (0, Batches::new(1));
-    while written < stage.log_bytes {
-        interruptible(session)?;
-        let batch = made.next_batch(RECORDS_PER_BATCH)?;
-        written += batch.as_bytes().len() as u64;
-        log.append(batch)?;
-    }
+    let written = Batches::new(1).fill(&mut log, stage.log_bytes, RECORDS_PER_BATCH, session)?;
     log.flush()?;
     let (records, segments) = (log.log_end_offset(), log.segments().len());
     log.close()?;
@@ -76,6 +70,18 @@ impl Batches {
             builder.record(now, Some(key.as_bytes()), Some(&value));
         }
         Ok(builder.build()?)
+    }
+
+    /// Appends batches of so many records until they are `bytes` bytes, or a little more; gives how many they are.
+    pub fn fill(&mut self, log: &mut Log, bytes: u64, records: u64, session: &Session) -> Result<u64, Failure> {
+        let mut written = 0;
+        while written < bytes {
+            interruptible(session)?;
+            let batch = self.next_batch(records)?;
+            written += batch.as_bytes().len() as u64;
+            log.append(batch)?;
+        }
+        Ok(written)
     }
 
     /// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators").
