@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cowlog::error::{Kind, ValidationError};
-use cowlog::fs::mem::MemFs;
+use cowlog::fs::mem::{MemFs, Op};
 use cowlog::fs::{Dir, Fs, Handle, LockMode, Open};
-use cowlog::log::{BatchBuilder, Log, LogConfig};
+use cowlog::log::{BatchBuilder, Log, LogConfig, LogReader};
 use cowlog::observe::{Event, Observer};
 use cowlog::snapshot::{Level, RestoreOptions, SnapshotConfig, SnapshotManager};
 use cowlog::{Error, Result};
@@ -45,9 +45,9 @@ fn store(fs: &MemFs) -> Dir {
 /// How often an operation takes a lock.
 fn locks(operation: impl Fn(&MemFs, &str)) -> u64 {
     let (fs, id) = stage();
-    let before = fs.count(cowlog::fs::mem::Op::Lock);
+    let before = fs.count(Op::Lock);
     operation(&fs, &id);
-    fs.count(cowlog::fs::mem::Op::Lock) - before
+    fs.count(Op::Lock) - before
 }
 
 #[test]
@@ -87,6 +87,58 @@ fn a_snapshot_is_never_published_over_what_has_its_name() {
         assert!(manager(&fs).verify(&first, Level::Deep).unwrap().ok);
     }
     assert!(met > 0, "the moment was never met");
+}
+
+/// Appends so much that several segments are rolled.
+fn roll_on(log: &mut Log) {
+    for _ in 0..20 {
+        log.append(BatchBuilder::new().record(0, None, Some(b"a record")).build().unwrap()).unwrap();
+    }
+}
+
+/// Every record from the beginning to `at_least` or beyond, without a gap.
+fn no_gap(reader: &LogReader, at_least: i64) {
+    let mut next = 0;
+    for batch in reader.read_from(0) {
+        let batch = batch.unwrap();
+        assert_eq!(batch.header().base_offset, next, "records are missing");
+        next = batch.header().next_offset();
+    }
+    assert!(next >= at_least && next == reader.log_end(), "{next} of {at_least}, {}", reader.log_end());
+}
+
+#[test]
+fn segments_that_are_made_while_the_log_is_listed_are_all_there_or_none() {
+    let writer = |fs: &MemFs| {
+        Log::open_on(Dir::open_on(arc(fs), "/log").unwrap(), LogConfig { segment_bytes: 400, ..LogConfig::default() })
+            .unwrap()
+    };
+    let lists = |operation: &dyn Fn(&MemFs)| {
+        let (fs, _) = stage();
+        let before = fs.count(Op::List);
+        operation(&fs);
+        fs.count(Op::List) - before
+    };
+    let all = lists(&|fs| drop(manager(fs).create().run().unwrap()));
+    let mut met = 0;
+    for nth in 1..=all {
+        let (fs, first) = stage();
+        let mut log = writer(&fs);
+        let end = log.log_end_offset();
+        fs.during_list(nth, move || roll_on(&mut log));
+        let made = manager(&fs).create().run().unwrap_or_else(|e| panic!("at listing {nth} of {all}: {e}")).snapshot;
+        met += u32::from(made.log_end_offset > Some(end));
+        assert!(manager(&fs).verify(&made.id, Level::Deep).unwrap().ok);
+        assert!(manager(&fs).verify(&first, Level::Deep).unwrap().ok);
+        no_gap(&LogReader::open_on(Dir::open_on(arc(&fs), &made.path).unwrap()).unwrap(), end);
+    }
+    assert!(met > 0, "the moment was never met");
+
+    let (fs, _) = stage();
+    let mut log = writer(&fs);
+    let end = log.log_end_offset();
+    fs.during_list(1, move || roll_on(&mut log));
+    no_gap(&LogReader::open_on(Dir::open_on(arc(&fs), "/log").unwrap()).unwrap(), end);
 }
 
 /// What reads a snapshot either has it whole or is told that there is none.

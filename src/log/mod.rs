@@ -41,5 +41,6 @@ pub use reader::LogReader;
 pub use record::Record;
 pub(crate) use recover::sealed_end;
 pub use scan::{BatchScanner, ScanEnd, ScannedBatch, Stop, scan, scan_until};
+pub(crate) use segment::list_live;
 pub use segment::{Listing, SealedSegment, SegmentEntry, SegmentFile, list_log, parse_segment_name, segment_file_name};
 pub use writer::Log;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::checkpoint::Checkpoint;
 use super::read::{Batches, View};
 use super::scan::{ScanEnd, scan};
-use super::segment::{SegmentEntry, SegmentFile, list_log};
+use super::segment::{SegmentEntry, SegmentFile, list_live};
 use crate::error::{Result, ValidationError};
 use crate::fs::{Dir, Open};
 
@@ -36,7 +36,7 @@ impl LogReader {
 
     /// Opens any directory. The active segment is read once from its beginning, the sealed ones are not.
     pub fn open_on(dir: Dir) -> Result<LogReader> {
-        let segments = list_log(&dir)?.segments;
+        let segments = list_live(&dir, None)?.segments;
         let Some((first, active)) = segments.first().zip(segments.last()) else {
             let why = "it has no segment".to_owned();
             return Err(ValidationError::NotALog { path: dir.path().to_owned(), why }.into());

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 
 use crate::error::Result;
-use crate::fs::{Dir, Entry, FileKind};
+use crate::fs::{Dir, Entry, FileKind, Identity};
 
 /// The files of a segment, by extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,9 +159,29 @@ impl SealedSegment {
     }
 }
 
-/// Lists a log directory. Only regular files count as segments' files.
+/// Lists the directory of a log that nobody is appending to. Only regular files count as segments' files.
 pub fn list_log(dir: &Dir) -> Result<Listing> {
     Ok(sort_entries(dir.list()?))
+}
+
+/// Lists a native log that somebody may be appending to, under the lock that keeps names from being removed.
+///
+/// Whether a listing sees a name that is made while it runs is open (POSIX `readdir`): it may see the second of two new
+/// segments without the first. A second listing sees whatever was there before the first one ended, so it counts up to
+/// the last segment that the first one saw. None is needed where nothing was made: the directory's ctime, settled before
+/// `now` (milliseconds since 1970 UTC), has not moved.
+pub(crate) fn list_live(dir: &Dir, now: Option<i64>) -> Result<Listing> {
+    let before = dir.stat_self()?;
+    let first = list_log(dir)?;
+    let settled = now.is_some_and(|now| Identity::from(&before).trusted(now));
+    if settled && dir.stat_self()?.ctime == before.ctime {
+        return Ok(first);
+    }
+    let Some(active) = first.active().map(SegmentEntry::base) else { return Ok(first) };
+    let mut listing = list_log(dir)?;
+    listing.segments.retain(|segment| segment.base <= active);
+    listing.unattached.retain(|(base, _)| *base <= active);
+    Ok(listing)
 }
 
 pub(crate) fn sort_entries(entries: Vec<Entry>) -> Listing {

@@ -20,7 +20,7 @@ use super::source::Source;
 use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Guard, LockMode, Method, Open, Sharer, settle, try_lock_dir};
-use crate::log::{HeldCut, Listing, list_log};
+use crate::log::{HeldCut, Listing};
 use crate::observe::Observer;
 use crate::store::{DirManifest, Loaded, Manifest, Record, Scope, SourceManifest, State, Store, VERSION, rfc3339};
 
@@ -239,7 +239,7 @@ fn assemble(
     let observer = context.observer;
     let (previous_logs, listings) = rayon::join(
         || source.logs.par_iter().map(|log| previous_log(previous, &log.prefix)).collect::<Result<Vec<_>>>(),
-        || source.logs.par_iter().map(|log| list_log(&log.dir)).collect::<Result<Vec<_>>>(),
+        || source.logs.par_iter().map(|log| log.list(context.now)).collect::<Result<Vec<_>>>(),
     );
     let (previous_logs, listings) = (previous_logs?, listings?);
     let has_root = source.logs.iter().all(|l| !l.prefix.is_empty());

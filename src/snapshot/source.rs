@@ -8,7 +8,7 @@ use super::outcome::LeftOut;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file};
 use crate::kafka::{Profile, datadir};
-use crate::log::{self, HeldCut};
+use crate::log::{self, HeldCut, Listing};
 use crate::observe::Observer;
 use crate::store::{self, Scope, SourceKind};
 use std::sync::Arc;
@@ -206,6 +206,15 @@ impl SourceLog {
             Profile::Kafka => marks,
         };
         Ok(SourceLog { prefix, topic, dir, profile, marks, cut, _guard: guard })
+    }
+
+    /// Its files as they are at `now` (milliseconds since 1970 UTC).
+    pub(super) fn list(&self, now: i64) -> Result<Listing> {
+        match self.profile {
+            Profile::Native => log::list_live(&self.dir, Some(now)),
+            // Nobody writes to it.
+            Profile::Kafka => log::list_log(&self.dir),
+        }
     }
 }
 

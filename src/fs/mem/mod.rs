@@ -129,7 +129,7 @@ struct State {
     counts: BTreeMap<Op, u64>,
     faults: Vec<(Op, u64, i32)>,
     cut_after: Option<u64>,
-    before_locks: Vec<(u64, Meanwhile)>,
+    meanwhile: Vec<(Op, u64, Meanwhile)>,
 }
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
@@ -197,20 +197,27 @@ impl MemFs {
 
     /// Does something right before the `nth` lock from now on (1 is the next) is tried, as another process may.
     pub fn before_lock(&self, nth: u64, meanwhile: impl FnOnce() + Send + 'static) {
-        let mut state = self.lock();
-        let so_far = state.counts.get(&Op::Lock).copied().unwrap_or(0);
-        state.before_locks.push((so_far + nth, Box::new(meanwhile)));
+        self.interfere_with(Op::Lock, nth, Box::new(meanwhile));
     }
 
-    fn interfere(&self) {
+    /// Does something while the `nth` listing from now on (1 is the next) is read. Whether that sees a name made
+    /// meanwhile is open (POSIX `readdir`): here it sees the younger half of them.
+    pub fn during_list(&self, nth: u64, meanwhile: impl FnOnce() + Send + 'static) {
+        self.interfere_with(Op::List, nth, Box::new(meanwhile));
+    }
+
+    fn interfere_with(&self, op: Op, nth: u64, meanwhile: Meanwhile) {
         let mut state = self.lock();
-        let next = state.counts.get(&Op::Lock).copied().unwrap_or(0) + 1;
-        let due = state.before_locks.iter().position(|(nth, _)| *nth == next);
-        let due = due.map(|at| state.before_locks.swap_remove(at));
-        drop(state);
-        if let Some((_, meanwhile)) = due {
-            meanwhile();
-        }
+        let so_far = state.counts.get(&op).copied().unwrap_or(0);
+        state.meanwhile.push((op, so_far + nth, meanwhile));
+    }
+
+    /// Gives what is to happen at the next operation of this kind.
+    fn due(&self, op: Op) -> Option<Meanwhile> {
+        let mut state = self.lock();
+        let next = state.counts.get(&op).copied().unwrap_or(0) + 1;
+        let at = state.meanwhile.iter().position(|(of, nth, _)| *of == op && *nth == next)?;
+        Some(state.meanwhile.swap_remove(at).2)
     }
 
     /// Makes a file look locked by another process with a POSIX record lock.
@@ -263,7 +270,7 @@ impl State {
             counts: BTreeMap::new(),
             faults: Vec::new(),
             cut_after: None,
-            before_locks: Vec::new(),
+            meanwhile: Vec::new(),
         }
     }
 

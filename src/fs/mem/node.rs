@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::libc;
 
 use super::{State, errno};
-use crate::fs::{Attributes, FileKind, Stat};
+use crate::fs::{Attributes, Entry, FileKind, Stat};
 
 /// An inode for good; its number may be given to another one later, as ext4 does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +89,14 @@ impl State {
             Content::Dir(names) => Ok(names),
             Content::File(_) => Err(errno(libc::ENOTDIR)),
         }
+    }
+
+    pub(super) fn list(&self, dir: NodeId) -> io::Result<Vec<Entry>> {
+        let entry = |(name, id): (&OsString, &NodeId)| {
+            let node = self.node(*id)?;
+            Ok(Entry { name: name.clone(), kind: node.kind(), ino: node.ino })
+        };
+        self.dir(dir)?.iter().map(entry).collect()
     }
 
     pub(super) fn dir_mut(&mut self, id: NodeId) -> io::Result<&mut Names> {

@@ -75,16 +75,21 @@ impl Fs for MemFs {
     }
 
     fn list(&self, dir: &Handle) -> io::Result<Vec<Entry>> {
-        let mut state = self.lock();
-        state.begin(Op::List, false)?;
-        let names = state.dir(self.mem(dir)?.node)?;
-        names
-            .iter()
-            .map(|(name, id)| {
-                let node = state.node(*id)?;
-                Ok(Entry { name: name.clone(), kind: node.kind(), ino: node.ino })
-            })
-            .collect()
+        let dir = self.mem(dir)?.node;
+        let meanwhile = self.due(Op::List);
+        let mut names = {
+            let mut state = self.lock();
+            state.begin(Op::List, false)?;
+            state.list(dir)?
+        };
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+            let mut made = self.lock().list(dir)?;
+            made.retain(|entry| !names.iter().any(|old| old.name == entry.name));
+            made.sort_unstable_by_key(|entry| entry.ino);
+            names.extend(made.split_off(made.len() / 2));
+        }
+        Ok(names)
     }
 
     fn stat(&self, dir: &Handle, name: &OsStr) -> io::Result<Stat> {
@@ -305,7 +310,9 @@ impl Fs for MemFs {
     }
 
     fn try_lock(&self, node: &Handle, mode: LockMode) -> io::Result<bool> {
-        self.interfere();
+        if let Some(meanwhile) = self.due(Op::Lock) {
+            meanwhile();
+        }
         let mut state = self.lock();
         state.begin(Op::Lock, false)?;
         let handle = self.mem(node)?;
