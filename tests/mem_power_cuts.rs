@@ -267,6 +267,11 @@ fn every_failing_change_is_reported_and_undone() {
                     &"delete" | &"prune" => expected.keys().cloned().collect(),
                     _ => Vec::new(),
                 };
+                // What was acknowledged in spite of a failure is durable too.
+                let states = if outcome.is_ok() { fs.crash_states(10, samples(), at) } else { Vec::new() };
+                for (i, state) in states.into_iter().enumerate() {
+                    check(&state, &format!("{case}, then the power, state {i}"), &expected, &live, &outcome, &may_go);
+                }
                 check(&fs, &case, &expected, &live, &outcome, &may_go);
             }
         }

@@ -191,7 +191,7 @@ pub trait Fs: Send + std::marker::Sync + fmt::Debug {
     fn make_dir(&self, dir: &Handle, name: &OsStr, mode: u32) -> io::Result<()>;
     /// All names of a directory but `.` and `..`, in no order.
     fn list(&self, dir: &Handle) -> io::Result<Vec<Entry>>;
-    /// Looks at a name, not following a symbolic link.
+    /// Looks at a name, or at `directory/name`, not following a symbolic link at its end.
     fn stat(&self, dir: &Handle, name: &OsStr) -> io::Result<Stat>;
     /// Looks at what is open.
     fn fstat(&self, node: &Handle) -> io::Result<Stat>;

@@ -137,29 +137,25 @@ fn take(
         too_soon(manager, records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none()), now)?;
     }
     let id = staged.id();
-    let dir = staged.publish()?;
-    let published = Loaded { id, dir, manifest, digests, root, state };
-    // Giving back the memory of a large manifest takes as long as writing the catalogue.
-    let (record, ()) = rayon::join(|| note(store, &published, &guard, observer), || drop(previous));
-    let record = record?;
+    let record = staged.publish(|dir| {
+        let published = Loaded { id, dir, manifest, digests, root, state };
+        // Giving back the memory of a large manifest takes as long as writing the catalogue.
+        rayon::join(|| note(store, &published, &guard, observer), || drop(previous)).0
+    })?;
     drop(guard);
     Ok(Created {
-        snapshot: SnapshotInfo::of(&record, store.dir().path()),
+        snapshot: SnapshotInfo::of(record, store.dir().path()),
         elapsed_ms: started.elapsed().as_secs_f64() * 1000.0,
         bytes_hashed,
         left_out,
     })
 }
 
-/// Brings the catalogue up to date. The snapshot is published and durable whether or not that works.
+/// Makes what was published durable, and has it in the catalogue.
 fn note(store: &Store, published: &Loaded, guard: &Guard, observer: &Observer) -> Result<Record> {
     let record = store.record_of(published)?;
-    let written = store
-        .reconcile_with(Some(record.clone()))
-        .and_then(|reconciled| store.write_catalogue(&reconciled.catalogue, guard));
-    if let Err(e) = written {
-        observer.warn(&format!("{e}; the catalogue will be rebuilt, the snapshot is not affected"));
-    }
+    let catalogue = store.reconcile_with(Some(record.clone())).map(|reconciled| reconciled.catalogue);
+    store.settle(catalogue, guard, observer)?;
     Ok(record)
 }
 

@@ -3,8 +3,8 @@
 use super::manager::{SnapshotManager, or_deleted};
 use super::outcome::Deleted;
 use crate::error::{Error, Result};
-use crate::fs::{Dir, Guard, LockMode, Rename, locked, try_lock_dir};
-use crate::store::{Loaded, Record, SnapshotId, Store};
+use crate::fs::{Dir, LockMode, Rename, locked, try_lock_dir};
+use crate::store::{Catalogue, Record, SnapshotId, Store};
 
 impl SnapshotManager {
     /// Deletes a snapshot. Nobody is asked.
@@ -29,19 +29,17 @@ impl SnapshotManager {
             // While the store is held others are only tried; between two tries it is let go.
             let tried = try_lock_dir(store.dir(), id.to_string(), LockMode::Exclusive);
             let Some(guard) = tried.map_err(|e| or_deleted(store, id, e))? else { return Ok(None) };
-            let (files, bytes) = match Loaded::read(id, store.dir().open_dir(id.to_string())?) {
-                Ok(loaded) => {
-                    let sizes = loaded.manifest.files.iter().map(|f| f.size);
-                    (loaded.manifest.files.len() as u64, sizes.sum())
-                }
-                // As the catalogue remembers it.
-                Err(_) => {
-                    store.read_catalogue()?.and_then(|c| c.get(id).map(Record::files_and_bytes)).unwrap_or((0, 0))
-                }
-            };
+            let catalogue = store.read_catalogue()?;
+            let (files, bytes) = size_of(store, id, catalogue.as_ref());
             to_trash(store.dir(), id)?;
-            self.forget(store, id, &store_guard);
-            store.dir().sync()?;
+            let without = match catalogue {
+                Some(mut catalogue) => {
+                    catalogue.snapshots.retain(|r| r.id != id);
+                    Ok(catalogue)
+                }
+                None => store.reconcile().map(|reconciled| reconciled.catalogue),
+            };
+            store.settle(without, &store_guard, observer)?;
             Ok(Some((guard, files, bytes)))
         })?;
         let Some((guard, files, bytes)) = trashed else {
@@ -57,17 +55,15 @@ impl SnapshotManager {
         drop(guard);
         Ok(Deleted { id: id.to_string(), reason: reason.to_owned(), files, bytes })
     }
+}
 
-    /// Best effort: the directories decide what exists.
-    fn forget(&self, store: &Store, id: SnapshotId, guard: &Guard) {
-        let written = store.reconcile().and_then(|mut reconciled| {
-            reconciled.catalogue.snapshots.retain(|r| r.id != id);
-            store.write_catalogue(&reconciled.catalogue, guard)
-        });
-        if let Err(e) = written {
-            self.config().observer.warn(&format!("{e}; the catalogue will be rebuilt"));
-        }
+/// Files and bytes, as the catalogue remembers them: to read a large manifest would take longer than to decide. Else as
+/// the manifest says; zero where nobody knows.
+fn size_of(store: &Store, id: SnapshotId, catalogue: Option<&Catalogue>) -> (u64, u64) {
+    if let Some(record) = catalogue.and_then(|c| c.get(id)).filter(|r| !r.root.is_empty()) {
+        return record.files_and_bytes();
     }
+    store.load(id).map_or((0, 0), |loaded| Record::from(&loaded).files_and_bytes())
 }
 
 /// The commit point. Where even a rename finds no room, as on a full btrfs or XFS, files are unlinked in place until it

@@ -70,7 +70,7 @@ impl SnapshotManager {
     /// believed are among them, with [`SnapshotInfo::damaged`] set.
     pub fn list(&self) -> Result<Vec<SnapshotInfo>> {
         let Some(store) = self.find_store()? else { return Ok(Vec::new()) };
-        Ok(self.records(&store)?.iter().map(|r| SnapshotInfo::of(r, store.dir().path())).collect())
+        Ok(self.records(&store)?.into_iter().map(|r| SnapshotInfo::of(r, store.dir().path())).collect())
     }
 
     /// One snapshot: `latest`, an id, its digits, or the beginning of either.
@@ -87,7 +87,7 @@ impl SnapshotManager {
             Some(record) => record,
             None => Record::from(&loaded),
         };
-        Ok(SnapshotInfo::of(&record, store.dir().path()))
+        Ok(SnapshotInfo::of(record, store.dir().path()))
     }
 
     /// What the manifests of a snapshot say, once they have been found to hold.

@@ -69,9 +69,11 @@ pub struct SnapshotInfo {
 }
 
 impl SnapshotInfo {
-    pub(super) fn of(record: &Record, store: &Path) -> Self {
+    pub(super) fn of(record: Record, store: &Path) -> Self {
+        let id = record.id.to_string();
         SnapshotInfo {
-            id: record.id.to_string(),
+            path: store.join(&id),
+            id,
             timestamp: rfc3339(record.timestamp),
             timestamp_ms: record.timestamp,
             scope: record.scope.to_string(),
@@ -80,31 +82,26 @@ impl SnapshotInfo {
             log_end_offset: record.log_end_offset,
             num_segments: record.num_segments,
             total_size: record.total_size,
-            segment_offsets: record.segment_offsets.clone(),
-            logs: record.logs.iter().map(LogInfo::from).collect(),
-            methods: record.methods.clone(),
+            segment_offsets: record.segment_offsets,
+            logs: record.logs.into_iter().map(LogInfo::from).collect(),
+            methods: record.methods,
             bytes_copied: record.bytes_copied,
             bytes_shared: record.total_size.saturating_sub(record.bytes_copied),
             exposed: record.exposed,
-            root: record.root.clone(),
-            path: store.join(record.id.to_string()),
+            root: record.root,
             pinned: record.pinned,
-            tags: record.tags.iter().cloned().collect(),
+            tags: record.tags.into_iter().collect(),
             oldest_read: record.oldest_read.map(rfc3339),
-            verified: record.verified.as_ref().map(|(at, level, ok)| Verified {
-                at: rfc3339(*at),
-                level: level.clone(),
-                ok: *ok,
-            }),
-            damaged: record.damaged.clone(),
+            verified: record.verified.map(|(at, level, ok)| Verified { at: rfc3339(at), level, ok }),
+            damaged: record.damaged,
         }
     }
 }
 
-impl From<&LogRecord> for LogInfo {
-    fn from(log: &LogRecord) -> Self {
+impl From<LogRecord> for LogInfo {
+    fn from(log: LogRecord) -> Self {
         LogInfo {
-            topic: log.topic.clone(),
+            topic: log.topic,
             partition: log.partition,
             base_offset: log.base_offset,
             log_start_offset: log.log_start_offset,
@@ -112,7 +109,7 @@ impl From<&LogRecord> for LogInfo {
             log_end_offset: log.log_end_offset,
             num_segments: log.num_segments,
             total_size: log.total_size,
-            segment_offsets: log.segment_offsets.clone(),
+            segment_offsets: log.segment_offsets,
         }
     }
 }

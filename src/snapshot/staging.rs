@@ -37,17 +37,17 @@ impl StagedSnapshot {
         self.id
     }
 
-    /// The commit point. Everything inside is durable already and the caller holds the store's lock.
+    /// The commit point. Everything inside is durable already and the caller holds the store's lock; `settle` makes the
+    /// names in the store durable.
     ///
     /// After `Ok` the snapshot survives a power cut. After an error of the rename nothing was published; after
-    /// one of the sync behind it the outcome is unknown and the directory is left as it is.
-    pub(super) fn publish(mut self) -> Result<Dir> {
+    /// one of `settle` the outcome is unknown and the directory is left as it is.
+    pub(super) fn publish<T>(mut self, settle: impl FnOnce(Dir) -> Result<T>) -> Result<T> {
         let name = self.id.to_string();
         self.store.rename(self.id.staging_name(), &self.store, &name, Rename::NoReplace)?;
         let published = self.dir.renamed(self.store.path_of(&name));
         self.published = true;
-        self.store.sync().map_err(|e| unknown_outcome(self.id, e))?;
-        Ok(published)
+        settle(published).map_err(|e| unknown_outcome(self.id, e))
     }
 }
 

@@ -102,10 +102,11 @@ pub(super) fn read_state(dir: &Dir) -> Result<State> {
     }
 }
 
-/// Which inodes stand behind a snapshot's manifests now.
-pub(super) fn look(dir: &Dir) -> Result<Option<Seen>> {
-    let (Some(manifest), Some(digests)) = (dir.try_stat(MANIFEST)?, dir.try_stat(DIGESTS)?) else { return Ok(None) };
-    Ok(Some(Seen::new(&manifest, &digests, dir.try_stat(STATE)?.as_ref())))
+/// Which inodes stand behind what is known of a snapshot now. `manifest.b3` vouches for `manifest.json`.
+pub(super) fn look_at(store: &Dir, snapshot: &str) -> Result<Option<Seen>> {
+    let look = |name: &str| store.try_stat(format!("{snapshot}/{name}"));
+    let Some(digests) = look(DIGESTS)? else { return Ok(None) };
+    Ok(Some(Seen::new(&digests, look(STATE)?.as_ref())))
 }
 
 fn read(dir: &Dir, name: &str) -> Result<Vec<u8>> {

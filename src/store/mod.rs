@@ -197,7 +197,7 @@ impl Store {
 
     /// The record of a snapshot that was just published and of which everything is known without reading it again.
     pub(crate) fn record_of(&self, published: &Loaded) -> Result<Record> {
-        Ok(Record::of(published, load::look(&published.dir)?))
+        Ok(Record::of(published, load::look_at(&self.dir, &published.id.to_string())?))
     }
 
     /// Holds the catalogue against the directories, which decide what exists. A snapshot whose root is not the one
@@ -209,38 +209,52 @@ impl Store {
     /// As [`reconcile`](Self::reconcile), with a record that need not be made from the disk.
     pub(crate) fn reconcile_with(&self, known: Option<Record>) -> Result<Reconciled> {
         let on_disk = self.read_catalogue()?;
-        let missing = on_disk.is_none();
-        let old = on_disk.unwrap_or_default();
+        let mut stale = on_disk.is_none();
+        let Catalogue { last_id, snapshots: remembered } = on_disk.unwrap_or_default();
         let ids = self.ids()?;
         let mut snapshots = Vec::with_capacity(ids.len());
+        // Both are in order.
+        let mut remembered = remembered.into_iter().peekable();
         for id in &ids {
+            while remembered.next_if(|old| old.id < *id).is_some() {
+                stale = true;
+            }
+            let old = remembered.next_if(|old| old.id == *id);
             if let Some(known) = known.as_ref().filter(|r| r.id == *id) {
+                stale |= old.as_ref() != Some(known);
                 snapshots.push(known.clone());
                 continue;
             }
-            match self
-                .record(*id, old.snapshots.binary_search_by_key(id, |r| r.id).ok().and_then(|at| old.snapshots.get(at)))
-            {
-                Ok(record) => snapshots.push(record),
+            match self.record(*id, old) {
+                Ok((record, changed)) => {
+                    stale |= changed;
+                    snapshots.push(record);
+                }
                 // Deleted between the listing and the look.
-                Err(e) if e.is_not_found() => {}
+                Err(e) if e.is_not_found() => stale = true,
                 Err(e) => return Err(e),
             }
         }
-        let last_id = old.last_id.max(ids.last().copied());
-        let catalogue = Catalogue { last_id, snapshots };
-        Ok(Reconciled { stale: missing || catalogue != old, catalogue })
+        let newest = last_id.max(ids.last().copied());
+        stale |= remembered.next().is_some() || newest != last_id;
+        Ok(Reconciled { stale, catalogue: Catalogue { last_id: newest, snapshots } })
     }
 
-    fn record(&self, id: SnapshotId, old: Option<&Record>) -> Result<Record> {
-        let dir = self.dir.open_dir(id.to_string())?;
-        let seen = load::look(&dir)?;
-        if let Some(old) = old
-            && old.seen.is_some()
-            && old.seen == seen
-        {
-            return Ok(old.clone());
+    /// The record of a snapshot, and whether it is another one than the catalogue's.
+    fn record(&self, id: SnapshotId, old: Option<Record>) -> Result<(Record, bool)> {
+        let name = id.to_string();
+        let seen = load::look_at(&self.dir, &name)?;
+        match old {
+            Some(old) if old.seen.is_some() && old.seen == seen => Ok((old, false)),
+            old => {
+                let record = self.read_record(id, self.dir.open_dir(&name)?, seen, old.as_ref())?;
+                let changed = old.as_ref() != Some(&record);
+                Ok((record, changed))
+            }
         }
+    }
+
+    fn read_record(&self, id: SnapshotId, dir: Dir, seen: Option<Seen>, old: Option<&Record>) -> Result<Record> {
         let known_root = old.map(|r| r.root.clone()).filter(|root| !root.is_empty());
         match Loaded::read_knowing(id, dir, known_root.as_deref()) {
             Ok(loaded) => {
@@ -261,8 +275,20 @@ impl Store {
         }
     }
 
-    /// Brings `snapshots.json` up to date. A failure is no failure of the operation that calls it, since the catalogue
-    /// is rebuilt from the directories whenever it is read: returns whether it was written.
+    /// Makes all names in the store durable, and brings the catalogue up to date where that is possible: one sync does for
+    /// both. A catalogue that cannot be had or written is no failure of the operation that calls this, since it is rebuilt
+    /// from the directories whenever it is read.
+    pub(crate) fn settle(&self, catalogue: Result<Catalogue>, guard: &Guard, observer: &Observer) -> Result<()> {
+        match catalogue.and_then(|catalogue| self.write_catalogue(&catalogue, guard)) {
+            Ok(()) => Ok(()),
+            Err(e) => {
+                observer.warn(&format!("{e}; the catalogue will be rebuilt, no snapshot is affected"));
+                self.dir.sync()
+            }
+        }
+    }
+
+    /// Replaces `snapshots.json`, durably.
     pub(crate) fn write_catalogue(&self, catalogue: &Catalogue, _exclusive: &Guard) -> Result<()> {
         replace_file(&self.dir, CATALOGUE, &catalogue.to_bytes()?, 0o666).map_err(|e| {
             let path = self.dir.path_of(CATALOGUE);

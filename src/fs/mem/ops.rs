@@ -95,7 +95,10 @@ impl Fs for MemFs {
     fn stat(&self, dir: &Handle, name: &OsStr) -> io::Result<Stat> {
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
-        let node = state.look_up(self.mem(dir)?.node, name)?;
+        let mut node = self.mem(dir)?.node;
+        for name in Path::new(name) {
+            node = state.look_up(node, name)?;
+        }
         Ok(state.node(node)?.stat())
     }
 
