@@ -65,11 +65,6 @@ impl Dir {
         Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: path.into() })
     }
 
-    /// The same open directory under the name it has been renamed to.
-    pub(crate) fn renamed(&self, path: impl Into<PathBuf>) -> Dir {
-        Dir { fs: self.fs.clone(), handle: self.handle.clone(), path: path.into().into() }
-    }
-
     /// Makes a subdirectory and opens it.
     pub fn make_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<Dir> {
         self.fs

@@ -51,8 +51,8 @@ impl<'s> Ahead<'s> {
         Ahead { start, all: Mutex::default() }
     }
 
-    /// Begins to link these names of `from` into `to`, which is the directory `prefix` of the new snapshot.
-    pub(super) fn link(
+    /// Asks for links of these names of `from` in `to`, which is the directory `prefix` of the new snapshot.
+    pub(super) fn ask(
         &self,
         from: &Dir,
         (to, prefix): (&Dir, &str),
@@ -69,8 +69,14 @@ impl<'s> Ahead<'s> {
             observer: observer.clone(),
         });
         self.all.lock().unwrap_or_else(PoisonError::into_inner).push(links.clone());
-        (self.start)(links.clone());
         links
+    }
+
+    /// Begins to make all links that have been asked for.
+    pub(super) fn begin(&self) {
+        for links in self.all.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            (self.start)(links.clone());
+        }
     }
 
     pub(super) fn into_links(self) -> Vec<Arc<Links>> {

@@ -1,6 +1,8 @@
 //! Getting the files of one directory into a staged snapshot, each by the cheapest method that is safe.
 
-use super::ahead::Ahead;
+use std::sync::Arc;
+
+use super::ahead::{Ahead, Links};
 use super::budget::{Budget, Plan};
 use super::previous::{PreviousFile, PreviousLog};
 use crate::error::{Error, Result};
@@ -58,39 +60,47 @@ pub(super) struct Capture<'a> {
     prefix: &'a str,
     previous: Option<&'a PreviousLog<'a>>,
     pub(super) staged: Vec<Staged>,
+    /// What the previous snapshot has too, and the links to that.
+    known: (Vec<Wanted>, Option<Arc<Links>>),
+    new: Vec<Wanted>,
     pending: Vec<(Wanted, Stat)>,
 }
 
 impl<'a> Capture<'a> {
     pub(super) fn new(source: &'a Dir, staging: Dir, prefix: &'a str, previous: Option<&'a PreviousLog<'a>>) -> Self {
-        Capture { source, staging, prefix, previous, staged: Vec::new(), pending: Vec::new() }
+        let (known, new) = ((Vec::new(), None), Vec::new());
+        Capture { source, staging, prefix, previous, staged: Vec::new(), known, new, pending: Vec::new() }
     }
 
-    /// One `stat` per file, and one link for each that is unchanged, made in the background.
-    /// A file that is gone meanwhile is an error; the source's lock or the caller's second look guards against it.
-    pub(super) fn inherit(&mut self, wanted: Vec<Wanted>, context: &Context<'_>) -> Result<()> {
+    /// What is wanted. Of that, what the previous snapshot has too is to be linked from there in the background.
+    pub(super) fn expect(&mut self, wanted: Vec<Wanted>, context: &Context<'_>) {
         let Some(previous) = self.previous else {
-            for file in wanted {
-                let stat = self.source.stat(&file.name)?;
-                self.pending.push((file, stat));
-            }
-            return Ok(());
+            self.new = wanted;
+            return;
         };
         let (known, new): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|file| previous.has(&file.name));
         let names = known.iter().map(|file| file.name.clone()).collect();
-        let links = context.ahead.link(&previous.dir, (&self.staging, self.prefix), names, context.observer);
-        self.staged.reserve(known.len());
-        for (at, file) in known.into_iter().enumerate() {
-            context.observer.check()?;
-            match self.look(&file, previous, context)? {
-                (_, Some(staged)) => self.staged.push(staged),
-                (stat, None) => {
-                    links.take_back(at)?;
-                    self.pending.push((file, stat));
+        let links = context.ahead.ask(&previous.dir, (&self.staging, self.prefix), names, context.observer);
+        (self.known, self.new) = ((known, Some(links)), new);
+    }
+
+    /// Finds out with one `stat` per file which are unchanged; the links of the others are taken back.
+    /// A file that is gone meanwhile is an error; the source's lock or the caller's second look guards against it.
+    pub(super) fn inherit(&mut self, context: &Context<'_>) -> Result<()> {
+        if let (Some(previous), (known, Some(links))) = (self.previous, std::mem::take(&mut self.known)) {
+            self.staged.reserve(known.len());
+            for (at, file) in known.into_iter().enumerate() {
+                context.observer.check()?;
+                match self.look(&file, previous, context)? {
+                    (_, Some(staged)) => self.staged.push(staged),
+                    (stat, None) => {
+                        links.take_back(at)?;
+                        self.pending.push((file, stat));
+                    }
                 }
             }
         }
-        for file in new {
+        for file in std::mem::take(&mut self.new) {
             let stat = self.source.stat(&file.name)?;
             self.pending.push((file, stat));
         }

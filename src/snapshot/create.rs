@@ -19,10 +19,9 @@ use super::previous::{Previous, PreviousLog};
 use super::source::Source;
 use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
-use crate::fs::{Deadline, Dir, Guard, LockMode, Method, Open, Sharer, settle, try_lock_dir};
+use crate::fs::{Deadline, Dir, LockMode, Method, Open, Sharer, settle, try_lock_dir};
 use crate::log::{HeldCut, Listing};
-use crate::observe::Observer;
-use crate::store::{DirManifest, Loaded, Manifest, Record, Scope, SourceManifest, State, Store, VERSION, rfc3339};
+use crate::store::{DirManifest, Manifest, Record, Scope, SourceManifest, State, Store, VERSION, rfc3339};
 
 /// A snapshot about to be taken; see [`SnapshotManager::create`].
 #[derive(Debug)]
@@ -110,7 +109,7 @@ fn take(
     let deadline = manager.deadline();
     let now = config.clock.now();
     refuse_strange_store(manager, store, &source.scope)?;
-    let (staged, previous) = begin(manager, store, &source, force, now, &deadline)?;
+    let (staged, mut previous) = begin(manager, store, &source, force, now, &deadline)?;
     let sharer = Sharer::new(config.method, observer);
     let store_path = store.dir().path();
     let budget = Budget::new(config.max_copy, config.method, &source.dir, store_path);
@@ -121,26 +120,32 @@ fn take(
         let (sharer, budget) = (&sharer, &budget);
         let context = Context { profile: source.profile, sharer, budget, observer, ahead: &ahead, now, accept_loss };
         let assembled = assemble(manager, store, source, &staged, previous.as_ref(), &context)?;
+        // They are as large as the new ones; what is left of it keeps it from being deleted.
+        if let Some(manifests) = previous.as_mut().and_then(Previous::unload) {
+            scope.spawn(move |_| drop(manifests));
+        }
         let described = Described::write(assembled, &staged, &state, observer)?;
         Ok::<_, Error>((described, ahead.into_links()))
     })?;
     described.share_missed(&missed(&links)?, &staged, &sharer, &budget)?;
-    let Described { manifest, digests, root, dirs, left_out, bytes_hashed } = described;
+    let Described { manifest, root, dirs, left_out, bytes_hashed, .. } = described;
     settle(&dirs, manifest.files.len())?;
+    let record = Record::of(&manifest, &root, &state);
+    // To give back the memory of a large one takes as long as to publish.
+    rayon::spawn(move || drop(manifest));
     observer.check()?;
 
     let guard = store.lock(LockMode::Exclusive, &deadline)?;
     if !force {
         // Another create may have come first meanwhile.
         let records = store.reconcile()?.catalogue.snapshots;
-        let scope = &manifest.source.scope;
-        too_soon(manager, records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none()), now)?;
+        too_soon(manager, records.iter().rfind(|r| r.scope == record.scope && r.damaged.is_none()), now)?;
     }
-    let id = staged.id();
-    let record = staged.publish(|dir| {
-        let published = Loaded { id, dir, manifest, digests, root, state };
-        // Giving back the memory of a large manifest takes as long as writing the catalogue.
-        rayon::join(|| note(store, &published, &guard, observer), || drop(previous)).0
+    let record = staged.publish(|| {
+        let record = store.published(record)?;
+        let catalogue = store.reconcile_with(Some(record.clone())).map(|reconciled| reconciled.catalogue);
+        store.settle(catalogue, &guard, observer)?;
+        Ok(record)
     })?;
     drop(guard);
     Ok(Created {
@@ -149,14 +154,6 @@ fn take(
         bytes_hashed,
         left_out,
     })
-}
-
-/// Makes what was published durable, and has it in the catalogue.
-fn note(store: &Store, published: &Loaded, guard: &Guard, observer: &Observer) -> Result<Record> {
-    let record = store.record_of(published)?;
-    let catalogue = store.reconcile_with(Some(record.clone())).map(|reconciled| reconciled.catalogue);
-    store.settle(catalogue, guard, observer)?;
-    Ok(record)
 }
 
 /// Under the store's lock: is it time, which id, which snapshot to inherit from.
@@ -244,22 +241,27 @@ fn assemble(
     let in_logs: usize = listings.iter().map(Listing::files).sum();
     observer.phase("share", (in_logs + source.root_files.len()) as u64, 0);
     let mut root = Capture::new(&source.dir, staged.dir().clone(), "", previous_root.as_ref());
-    // Links in one directory do not get faster with two threads, links in different directories do.
-    let logs = source
-        .logs
-        .par_iter()
-        .zip(&listings)
-        .zip(&previous_logs)
-        .map(|((log, listing), previous)| {
-            let dir = match log.prefix.as_str() {
-                "" => staged.dir().clone(),
-                prefix => staged.dir().make_dir(prefix, log.dir.stat_self()?.mode & 0o777 | 0o700)?,
-            };
-            LogCapture::begin(log, listing, dir, previous.as_ref(), context)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let root_files = source.root_files.iter().map(|name| Wanted::side(name.clone())).collect();
-    root.inherit(root_files, context)?;
+    root.expect(source.root_files.iter().map(|name| Wanted::side(name.clone())).collect(), context);
+    let mut logs = Ok(Vec::new());
+    rayon::in_place_scope(|scope| {
+        scope.spawn(|_| {
+            let begun = source.logs.par_iter().zip(&listings).zip(&previous_logs).map(|((log, listing), previous)| {
+                let dir = match log.prefix.as_str() {
+                    "" => staged.dir().clone(),
+                    prefix => staged.dir().make_dir(prefix, log.dir.stat_self()?.mode & 0o777 | 0o700)?,
+                };
+                LogCapture::begin(log, listing, dir, previous.as_ref(), context)
+            });
+            logs = begun.collect::<Result<Vec<_>>>();
+            context.ahead.begin();
+        });
+        // Everybody would wait for the manifests. Not in the pool: a worker that waits for another makes links meanwhile,
+        // all of a large directory.
+        previous.and_then(Previous::loaded)
+    });
+    let mut logs = logs?;
+    logs.par_iter_mut().try_for_each(|log| log.inherit(context))?;
+    root.inherit(context)?;
 
     let mut plan = root.plan(context)?;
     for log in &logs {

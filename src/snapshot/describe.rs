@@ -1,6 +1,8 @@
 //! The manifests of a new snapshot.
 
-use blake3::Hash;
+use std::io::{self, Write};
+
+use blake3::{Hash, Hasher};
 
 use super::ahead::Missed;
 use super::budget::Budget;
@@ -8,9 +10,9 @@ use super::capture::{Staged, path_in};
 use super::outcome::LeftOut;
 use super::staging::StagedSnapshot;
 use crate::error::{Error, Result, ValidationError};
-use crate::fs::{Dir, Method, Open, Sharer, write_new_file};
+use crate::fs::{Dir, File, Method, Open, Sharer, write_new_file, write_new_unsynced};
 use crate::observe::Observer;
-use crate::store::{DIGESTS, DigestList, MANIFEST, Manifest, STATE, State};
+use crate::store::{self, DIGESTS, MANIFEST, Manifest, STATE, State};
 
 /// What stands in the staging directory, complete but for the manifests.
 pub(super) struct Assembled {
@@ -24,7 +26,8 @@ pub(super) struct Assembled {
 /// The same with its manifests, all of it durable but for the names.
 pub(super) struct Described {
     pub(super) manifest: Manifest,
-    pub(super) digests: DigestList,
+    /// Of the manifest's files, in their order.
+    pub(super) digests: Vec<Hash>,
     pub(super) root: Hash,
     pub(super) dirs: Vec<Dir>,
     pub(super) left_out: Vec<LeftOut>,
@@ -42,12 +45,10 @@ impl Described {
         let Assembled { mut files, mut manifest, dirs, left_out, bytes_hashed } = assembled;
         observer.phase("sync", 0, 0);
         files.sort_unstable_by(|a, b| a.manifest.path.cmp(&b.manifest.path));
-        let mut digests = Vec::with_capacity(files.len() + 1);
-        for file in files {
-            digests.push((file.manifest.path.clone(), file.digest.ok_or_else(|| unread(&file.manifest.path))?));
-            manifest.files.push(file.manifest);
-        }
-        let (digests, root) = write_manifests(staged.dir(), &manifest, digests)?;
+        let digest = |file: &Staged| file.digest.ok_or_else(|| unread(&file.manifest.path));
+        let digests = files.iter().map(digest).collect::<Result<Vec<_>>>()?;
+        manifest.files = files.into_iter().map(|file| file.manifest).collect();
+        let root = write_manifests(staged.dir(), &manifest, &digests)?;
         if *state != State::default() {
             write_new_file(staged.dir(), STATE, &state.to_bytes()?, 0o666)?;
         }
@@ -79,22 +80,71 @@ impl Described {
         }
         staged.dir().unlink(MANIFEST)?;
         staged.dir().unlink(DIGESTS)?;
-        let files = self.digests.iter().filter(|(path, _)| *path != MANIFEST);
-        let files = files.map(|(path, digest)| (path.to_owned(), digest)).collect();
-        (self.digests, self.root) = write_manifests(staged.dir(), &self.manifest, files)?;
+        self.root = write_manifests(staged.dir(), &self.manifest, &self.digests)?;
         Ok(())
     }
 }
 
-/// `manifest.json`, `manifest.b3`: durable but for their names.
-fn write_manifests(dir: &Dir, manifest: &Manifest, mut digests: Vec<(String, Hash)>) -> Result<(DigestList, Hash)> {
-    let bytes = manifest.to_bytes()?;
-    digests.push((MANIFEST.to_owned(), blake3::hash(&bytes)));
-    let digests = DigestList::new(digests);
-    let listed = digests.to_bytes();
-    write_new_file(dir, MANIFEST, &bytes, 0o666)?;
-    write_new_file(dir, DIGESTS, &listed, 0o666)?;
-    Ok((digests, blake3::hash(&listed)))
+/// `manifest.json`, `manifest.b3`: durable but for their names. Gives the root.
+fn write_manifests(dir: &Dir, manifest: &Manifest, digests: &[Hash]) -> Result<Hash> {
+    let mut json = Hashing::new(dir.open_file(MANIFEST, Open::CreateNew(0o666))?);
+    let written = manifest.write_to(&mut json);
+    let (json, digest) = json.finish(written)?;
+
+    let files = manifest.files.iter().map(|file| file.path.as_str()).zip(digests.iter().copied());
+    let before = manifest.files.partition_point(|file| file.path.as_str() < MANIFEST);
+    let itself = std::iter::once((MANIFEST, digest));
+    let listed = store::lines(files.clone().take(before).chain(itself).chain(files.skip(before)));
+    let list = write_new_unsynced(dir, DIGESTS, &listed, 0o666)?;
+    json.sync()?;
+    list.sync()?;
+    Ok(blake3::hash(&listed))
+}
+
+/// Writes a file and hashes it on the way.
+struct Hashing {
+    file: File,
+    written: u64,
+    hasher: Hasher,
+    buffer: Vec<u8>,
+    failed: Option<Error>,
+}
+
+impl Hashing {
+    const BUFFER: usize = 256 << 10;
+
+    fn new(file: File) -> Self {
+        Hashing { file, written: 0, hasher: Hasher::new(), buffer: Vec::with_capacity(Self::BUFFER), failed: None }
+    }
+
+    /// The file, not yet synced, and its digest.
+    fn finish(mut self, written: io::Result<()>) -> Result<(File, Hash)> {
+        if let Err(e) = written.and_then(|()| self.flush()) {
+            return Err(self.failed.take().unwrap_or_else(|| Error::io("write", self.file.path(), e)));
+        }
+        Ok((self.file, self.hasher.finalize()))
+    }
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > Self::BUFFER {
+            self.flush()?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.buffer);
+        if let Err(e) = self.file.write_all_at(&self.buffer, self.written) {
+            self.failed = Some(e);
+            return Err(io::Error::other("not written"));
+        }
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
 }
 
 fn unread(path: &str) -> Error {

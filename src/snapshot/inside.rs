@@ -47,10 +47,14 @@ pub(super) fn refuse_target(target: &Path, parent: &Dir, of_one_log: bool) -> Re
 /// A store that was named is to lie in none of these, nor to be one of them; in a native log only under its own name.
 pub(super) fn refuse_store(fs: &Arc<dyn Fs>, path: &Path) -> Result<()> {
     let hint = "name a directory of its own, on the filesystem of the source";
-    if let Ok(dir) = Dir::open_on(fs.clone(), path)
-        && (datadir::is_log_dir(&dir)? || datadir::is_data_dir(&dir)?)
-    {
-        return Err(refused(path, "holds a log".into(), hint));
+    if let Ok(dir) = Dir::open_on(fs.clone(), path) {
+        // Where snapshots have been taken it was looked at before the first.
+        if is_there(&dir, store::CATALOGUE) && is_there(&dir, store::LOCK) && holds_one(&dir) {
+            return Ok(());
+        }
+        if datadir::is_log_dir(&dir)? || datadir::is_data_dir(&dir)? {
+            return Err(refused(path, "holds a log".into(), hint));
+        }
     }
     let Some(parent) = path.parent() else { return Ok(()) };
     let parent = match Dir::open_on(fs.clone(), parent) {
@@ -105,8 +109,11 @@ pub(super) fn is_brokers(dir: &Dir) -> bool {
 /// By its name, its catalogue, or a snapshot beside a lock file: the catalogue may be missing.
 fn is_store(dir: &Dir) -> bool {
     let named = dir.path().file_name().and_then(|n| n.to_str()).is_some_and(|n| n.ends_with(store::SUFFIX));
-    let holds_one = || Store::of(dir.clone()).ids().is_ok_and(|ids| !ids.is_empty());
-    named || is_there(dir, store::CATALOGUE) || is_there(dir, store::LOCK) && holds_one()
+    named || is_there(dir, store::CATALOGUE) || is_there(dir, store::LOCK) && holds_one(dir)
+}
+
+fn holds_one(store: &Dir) -> bool {
+    Store::of(store.clone()).ids().is_ok_and(|ids| !ids.is_empty())
 }
 
 fn is_there(dir: &Dir, name: &str) -> bool {

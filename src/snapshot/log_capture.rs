@@ -17,7 +17,7 @@ use crate::log::{
 };
 use crate::store::{self, FileManifest, FileRole, LogManifest};
 
-/// One log, its unchanged files inherited already.
+/// One log on its way into a snapshot.
 pub(super) struct LogCapture<'a> {
     log: &'a SourceLog,
     capture: Capture<'a>,
@@ -44,7 +44,7 @@ pub(super) struct CapturedLog {
 }
 
 impl<'a> LogCapture<'a> {
-    /// Lists the log and inherits what is unchanged.
+    /// Decides what is wanted of the log, and asks for links of what the previous snapshot has of it.
     pub(super) fn begin(
         log: &'a SourceLog,
         listing: &Listing,
@@ -89,11 +89,19 @@ impl<'a> LogCapture<'a> {
             context.observer.warn(&format!("{path} has no {file}: a broker would set it aside as stray"));
         }
         let active = active_entry.map(|entry| Active::look(&log.dir, entry)).transpose()?;
-        capture.inherit(wanted, context)?;
-        if log.profile == Profile::Native {
-            log.marks.hold_segments(segments.first().copied(), capture.new_segments(), &log.dir, context)?;
-        }
+        capture.expect(wanted, context);
         Ok(LogCapture { log, capture, segments, previous, active, left_out })
+    }
+
+    /// Keeps of the files that the previous snapshot has too those that are unchanged.
+    pub(super) fn inherit(&mut self, context: &Context<'_>) -> Result<()> {
+        self.capture.inherit(context)?;
+        let log = self.log;
+        if log.profile == Profile::Native {
+            let first = self.segments.first().copied();
+            log.marks.hold_segments(first, self.capture.new_segments(), &log.dir, context)?;
+        }
+        Ok(())
     }
 
     /// What would have to be copied.

@@ -58,8 +58,14 @@ impl Previous {
         Ok(Some(PreviousLog { dir, previous: self, prefix, dev, inodes, files: OnceLock::new() }))
     }
 
-    /// `None` if it cannot be read: that is verify's business, a new snapshot then shares everything anew.
-    fn loaded(&self) -> Option<&Loaded> {
+    /// Gives back the manifests, and with them most of the memory.
+    pub(super) fn unload(&mut self) -> Option<Loaded> {
+        self.loaded.take().flatten()
+    }
+
+    /// Reads the manifests. `None` if that cannot be done: that is verify's business, a new snapshot then shares
+    /// everything anew.
+    pub(super) fn loaded(&self) -> Option<&Loaded> {
         self.loaded.get_or_init(|| Loaded::read(self.id, self.dir.clone()).ok()).as_ref()
     }
 }

@@ -42,12 +42,10 @@ impl StagedSnapshot {
     ///
     /// After `Ok` the snapshot survives a power cut. After an error of the rename nothing was published; after
     /// one of `settle` the outcome is unknown and the directory is left as it is.
-    pub(super) fn publish<T>(mut self, settle: impl FnOnce(Dir) -> Result<T>) -> Result<T> {
-        let name = self.id.to_string();
-        self.store.rename(self.id.staging_name(), &self.store, &name, Rename::NoReplace)?;
-        let published = self.dir.renamed(self.store.path_of(&name));
+    pub(super) fn publish<T>(mut self, settle: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.store.rename(self.id.staging_name(), &self.store, self.id.to_string(), Rename::NoReplace)?;
         self.published = true;
-        settle(published).map_err(|e| unknown_outcome(self.id, e))
+        settle().map_err(|e| unknown_outcome(self.id, e))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::id::SnapshotId;
 use super::load::Loaded;
-use super::manifest::{LogManifest, Scope};
+use super::manifest::{LogManifest, Manifest, Scope};
 use super::sealed;
 use super::state::State;
 use crate::error::Result;
@@ -143,8 +144,7 @@ impl Catalogue {
 
 impl Record {
     /// Of a snapshot whose manifests hold.
-    pub(super) fn of(loaded: &Loaded, seen: Option<Seen>) -> Self {
-        let manifest = &loaded.manifest;
+    pub(crate) fn of(manifest: &Manifest, root: &Hash, state: &State) -> Self {
         let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
         let mut methods = BTreeMap::new();
         let (mut total_size, mut bytes_copied, mut exposed) = (0, 0, 0);
@@ -162,7 +162,7 @@ impl Record {
         };
         let size_of = |log: &LogManifest| sizes.get(log.dir.as_str()).copied().unwrap_or(0);
         Record {
-            id: loaded.id,
+            id: manifest.id,
             timestamp: manifest.created_ms,
             scope: manifest.source.scope.clone(),
             base_offset: one.map(first_base),
@@ -176,12 +176,12 @@ impl Record {
             bytes_copied,
             exposed,
             oldest_read: manifest.files.iter().map(|f| f.read_at).min(),
-            root: loaded.root.to_hex().to_string(),
+            root: root.to_hex().to_string(),
             damaged: None,
-            seen,
-            ..Record::unknown(loaded.id, "")
+            seen: None,
+            ..Record::unknown(manifest.id, "")
         }
-        .with_state(&loaded.state)
+        .with_state(state)
     }
 
     /// Of a snapshot whose manifests cannot be believed.
@@ -231,7 +231,7 @@ impl Record {
 
 impl From<&Loaded> for Record {
     fn from(loaded: &Loaded) -> Self {
-        Record::of(loaded, None)
+        Record::of(&loaded.manifest, &loaded.root, &loaded.state)
     }
 }
 

@@ -24,7 +24,7 @@ impl DigestList {
     }
 
     /// Path and digest of every file, sorted by path.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Hash)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Hash)> + Clone {
         self.entries.iter().map(|(path, digest)| (path.as_str(), *digest))
     }
 
@@ -52,22 +52,7 @@ impl DigestList {
 
     /// The bytes of `manifest.b3`.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.entries.iter().map(|(path, _)| path.len() + HEX + 3).sum());
-        for (path, digest) in &self.entries {
-            let plain = !path.contains(['\n', '\\']);
-            if !plain {
-                out.push(b'\\');
-            }
-            out.extend_from_slice(digest.to_hex().as_bytes());
-            out.extend_from_slice(b"  ");
-            if plain {
-                out.extend_from_slice(path.as_bytes());
-            } else {
-                out.extend_from_slice(path.replace('\\', "\\\\").replace('\n', "\\n").as_bytes());
-            }
-            out.push(b'\n');
-        }
-        out
+        lines(self.iter())
     }
 
     /// Reads `manifest.b3`.
@@ -94,6 +79,26 @@ impl DigestList {
         }
         Ok(DigestList { entries })
     }
+}
+
+/// The bytes of `manifest.b3` for these files, which are sorted by path.
+pub(crate) fn lines<'a>(files: impl Iterator<Item = (&'a str, Hash)> + Clone) -> Vec<u8> {
+    let mut out = Vec::with_capacity(files.clone().map(|(path, _)| path.len() + HEX + 3).sum());
+    for (path, digest) in files {
+        let plain = !path.contains(['\n', '\\']);
+        if !plain {
+            out.push(b'\\');
+        }
+        out.extend_from_slice(digest.to_hex().as_bytes());
+        out.extend_from_slice(b"  ");
+        if plain {
+            out.extend_from_slice(path.as_bytes());
+        } else {
+            out.extend_from_slice(path.replace('\\', "\\\\").replace('\n', "\\n").as_bytes());
+        }
+        out.push(b'\n');
+    }
+    out
 }
 
 fn parse_line(line: &str) -> Result<(String, Hash), &'static str> {

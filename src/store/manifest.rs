@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -236,9 +237,15 @@ struct Envelope {
 impl Manifest {
     /// The bytes of `manifest.json`.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut out = serde_json::to_vec(self).map_err(|e| ValidationError::refused(format!("manifest: {e}")))?;
-        out.push(b'\n');
+        let mut out = Vec::new();
+        self.write_to(&mut out).map_err(|e| ValidationError::refused(format!("manifest: {e}")))?;
         Ok(out)
+    }
+
+    /// Writes the same piece by piece.
+    pub(crate) fn write_to(&self, mut out: impl io::Write) -> io::Result<()> {
+        serde_json::to_writer(&mut out, self)?;
+        out.write_all(b"\n")
     }
 
     /// Reads `manifest.json`. The caller has checked its digest.

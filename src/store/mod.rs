@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 pub use catalogue::{Catalogue, LogRecord, Record, Seen};
 pub use digests::DigestList;
+pub(crate) use digests::lines;
 pub(crate) use id::StoreName;
 pub use id::{IdQuery, SnapshotId};
 pub use load::Loaded;
@@ -195,9 +196,9 @@ impl Store {
         }
     }
 
-    /// The record of a snapshot that was just published and of which everything is known without reading it again.
-    pub(crate) fn record_of(&self, published: &Loaded) -> Result<Record> {
-        Ok(Record::of(published, load::look_at(&self.dir, &published.id.to_string())?))
+    /// The record of a snapshot of which everything is known without reading it, once it is published.
+    pub(crate) fn published(&self, record: Record) -> Result<Record> {
+        Ok(Record { seen: load::look_at(&self.dir, &record.id.to_string())?, ..record })
     }
 
     /// Holds the catalogue against the directories, which decide what exists. A snapshot whose root is not the one
@@ -262,9 +263,9 @@ impl Store {
                 match known_root {
                     Some(known) if known != root.as_str() => {
                         let why = format!("its root is {root}, the catalogue remembers {known}");
-                        Ok(Record { root: known, damaged: Some(why), seen: None, ..Record::of(&loaded, None) })
+                        Ok(Record { root: known, damaged: Some(why), seen: None, ..Record::from(&loaded) })
                     }
-                    _ => Ok(Record::of(&loaded, seen)),
+                    _ => Ok(Record { seen, ..Record::from(&loaded) }),
                 }
             }
             Err(e @ (Error::Integrity(_) | Error::Validation(_))) => {
