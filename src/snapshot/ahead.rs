@@ -101,6 +101,10 @@ pub(super) fn missed(all: &[Arc<Links>]) -> Result<Vec<Missed<'_>>> {
 }
 
 impl Links {
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Makes the links that are still wanted.
     pub(super) fn make(&self) {
         if let Err(e) = self.try_make() {

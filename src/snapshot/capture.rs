@@ -60,7 +60,7 @@ pub(super) struct Capture<'a> {
     prefix: &'a str,
     previous: Option<&'a PreviousLog<'a>>,
     pub(super) staged: Vec<Staged>,
-    /// What the previous snapshot has too, and the links to that.
+    /// What the previous snapshot has too, and the links to that, which have the names.
     known: (Vec<Wanted>, Option<Arc<Links>>),
     new: Vec<Wanted>,
     pending: Vec<(Wanted, Stat)>,
@@ -78,8 +78,9 @@ impl<'a> Capture<'a> {
             self.new = wanted;
             return;
         };
-        let (known, new): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|file| previous.has(&file.name));
-        let names = known.iter().map(|file| file.name.clone()).collect();
+        let (mut known, new): (Vec<Wanted>, Vec<Wanted>) =
+            wanted.into_iter().partition(|file| previous.has(&file.name));
+        let names = known.iter_mut().map(|file| std::mem::take(&mut file.name)).collect();
         let links = context.ahead.ask(&previous.dir, (&self.staging, self.prefix), names, context.observer);
         (self.known, self.new) = ((known, Some(links)), new);
     }
@@ -89,13 +90,13 @@ impl<'a> Capture<'a> {
     pub(super) fn inherit(&mut self, context: &Context<'_>) -> Result<()> {
         if let (Some(previous), (known, Some(links))) = (self.previous, std::mem::take(&mut self.known)) {
             self.staged.reserve(known.len());
-            for (at, file) in known.into_iter().enumerate() {
+            for ((at, file), name) in known.into_iter().enumerate().zip(links.names()) {
                 context.observer.check()?;
-                match self.look(&file, previous, context)? {
+                match self.look(name, previous, context)? {
                     (_, Some(staged)) => self.staged.push(staged),
                     (stat, None) => {
                         links.take_back(at)?;
-                        self.pending.push((file, stat));
+                        self.pending.push((Wanted { name: name.clone(), ..file }, stat));
                     }
                 }
             }
@@ -108,9 +109,9 @@ impl<'a> Capture<'a> {
     }
 
     /// The source's file, and what a link to the previous snapshot's amounts to if it is unchanged since.
-    fn look(&self, file: &Wanted, previous: &PreviousLog<'a>, context: &Context<'_>) -> Result<(Stat, Option<Staged>)> {
-        let stat = self.source.stat(&file.name)?;
-        let found = previous.unchanged(&file.name, &stat).filter(|found| !found.manifest.trimmed);
+    fn look(&self, name: &str, previous: &PreviousLog<'a>, context: &Context<'_>) -> Result<(Stat, Option<Staged>)> {
+        let stat = self.source.stat(name)?;
+        let found = previous.unchanged(name, &stat).filter(|found| !found.manifest.trimmed);
         let staged = found.map(|f| inherited(&f, &stat, previous.same_inode(&f, &stat), context.now));
         Ok((stat, staged))
     }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::fs::{Dir, Open};
+use crate::fs::{Dir, File, Open};
 use crate::observe::Observer;
 
 /// Of one buffer per thread; larger ones fall out of the CPU's cache, smaller ones cost system calls.
@@ -14,20 +14,30 @@ pub(super) type Hashed = (blake3::Hash, u64);
 
 /// Hashes every `(directory, name)`, in parallel over files, each file with one thread's reused buffer.
 pub(super) fn hash_all(files: &[(&Dir, &str)], observer: &Observer) -> Vec<Result<Hashed>> {
-    files.par_iter().map_init(|| vec![0; CHUNK], |buf, (dir, name)| hash_file(dir, name, buf, observer)).collect()
+    let hash = |buf: &mut Vec<u8>, (dir, name): &(&Dir, &str)| {
+        hash_to(&dir.open_file(name, Open::Read)?, u64::MAX, buf, observer)
+    };
+    files.par_iter().map_init(buffer, hash).collect()
 }
 
-fn hash_file(dir: &Dir, name: &str, buf: &mut [u8], observer: &Observer) -> Result<Hashed> {
-    let file = dir.open_file(name, Open::Read)?;
+/// A buffer for [`hash_to`].
+pub(super) fn buffer() -> Vec<u8> {
+    vec![0; CHUNK]
+}
+
+/// Hashes the first `limit` bytes, fewer where the file ends before.
+pub(super) fn hash_to(file: &File, limit: u64, buf: &mut [u8], observer: &Observer) -> Result<Hashed> {
     let mut hasher = blake3::Hasher::new();
     let mut at = 0;
-    loop {
+    while at < limit {
         observer.check()?;
-        let got = file.read_at(buf, at)?;
-        hasher.update(buf.get(..got).unwrap_or_default());
+        let wanted = usize::try_from(limit - at).unwrap_or(usize::MAX).min(buf.len());
+        let Some(chunk) = buf.get_mut(..wanted) else { break };
+        let got = file.read_at(chunk, at)?;
+        hasher.update(chunk.get(..got).unwrap_or_default());
         at += got as u64;
         observer.advance(0, got as u64);
-        if got < buf.len() {
+        if got < wanted {
             break;
         }
     }

@@ -1,17 +1,19 @@
 //! Finding out whether a snapshot still is what it was.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use blake3::Hash;
 use rayon::prelude::*;
 
 use super::capture::path_in;
 use super::deep::check_log;
-use super::hash::hash_all;
+use super::hash::{buffer, hash_to};
 use super::intact;
 use super::manager::{SnapshotManager, or_deleted};
 use super::outcome::{Level, VerifyReport};
 use crate::error::{Damage, DamageKind, Error, IntegrityError, Result, ValidationError};
-use crate::fs::{Dir, FileKind, Guard, LockMode, lock_dir};
+use crate::fs::{Dir, FileKind, Guard, LockMode, Open, Stat, lock_dir};
 use crate::log::CHECKPOINT;
 use crate::observe::Observer;
 use crate::store::{DIGESTS, FileManifest, Loaded, LogManifest, MANIFEST, STATE, SnapshotId, Store, Verification};
@@ -56,7 +58,7 @@ impl SnapshotManager {
     ///
     /// As `verify`, and `Validation` where `root` is not 64 hexadecimal digits.
     pub fn verify_expecting(&self, id: &str, level: Level, root: &str) -> Result<VerifyReport> {
-        let root = blake3::Hash::from_hex(root).map_err(|e| {
+        let root = Hash::from_hex(root).map_err(|e| {
             ValidationError::refused(format!(
                 "what is expected is no root of a snapshot, which has 64 hexadecimal digits: {e}"
             ))
@@ -64,7 +66,7 @@ impl SnapshotManager {
         self.verify_with(id, level, Some(root))
     }
 
-    fn verify_with(&self, id: &str, level: Level, expected: Option<blake3::Hash>) -> Result<VerifyReport> {
+    fn verify_with(&self, id: &str, level: Level, expected: Option<Hash>) -> Result<VerifyReport> {
         let store = self.store()?;
         let id = self.resolve(&store, id)?;
         let opened = self.open_snapshot(&store, id)?;
@@ -196,28 +198,33 @@ fn unbelievable(id: SnapshotId, level: Level, e: IntegrityError) -> VerifyReport
 fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Result<VerifyReport> {
     let dirs = open_dirs(loaded)?;
     let mut damage = Vec::new();
-    let mut present = Vec::with_capacity(loaded.manifest.files.len());
-    for file in &loaded.manifest.files {
-        observer.check()?;
-        match presence(&dirs, file) {
-            Ok(None) => present.push(file),
-            Ok(Some(found)) => damage.push(found),
-            Err(e) => damage.push(unreadable(&file.path, e)?),
-        }
-    }
     let mut bytes_checked = 0;
-    if level > Level::Quick {
-        observer.phase("verify", present.len() as u64, present.iter().map(|f| f.size).sum());
-        let to_hash: Vec<(&Dir, &str)> = present.iter().filter_map(|f| place(&dirs, &f.path)).collect();
-        for (file, hashed) in present.iter().zip(hash_all(&to_hash, observer)) {
-            match hashed {
-                Ok((digest, size)) => {
-                    bytes_checked += size;
-                    if loaded.digests.get(&file.path) != Some(digest) {
-                        damage.push(changed(file));
-                    }
-                }
+    if level == Level::Quick {
+        for file in &loaded.manifest.files {
+            observer.check()?;
+            match presence(&dirs, file) {
+                Ok(found) => damage.extend(found),
                 Err(e) => damage.push(unreadable(&file.path, e)?),
+            }
+        }
+    } else {
+        let files: Vec<_> = loaded.files().collect();
+        observer.phase("verify", files.len() as u64, files.iter().map(|(file, _)| file.size).sum());
+        let read = |buf: &mut Vec<u8>, (file, digest): &(&FileManifest, Hash)| {
+            observer.check()?;
+            match read_file(&dirs, file, *digest, buf, observer) {
+                Ok(read) => Ok(read),
+                Err(e @ Error::Filesystem(_)) => match presence(&dirs, file) {
+                    Ok(Some(found)) => Ok(Read::Wrong(found)),
+                    _ => unreadable(&file.path, e).map(Read::Wrong),
+                },
+                Err(e) => Err(e),
+            }
+        };
+        for read in files.par_iter().map_init(buffer, read).collect::<Result<Vec<_>>>()? {
+            match read {
+                Read::Right(bytes) => bytes_checked += bytes,
+                Read::Wrong(found) => damage.push(found),
             }
         }
     }
@@ -267,20 +274,48 @@ fn is_missing(e: &Error) -> bool {
             if e.source.kind() == std::io::ErrorKind::NotADirectory)
 }
 
+/// What comes of reading all of a file.
+enum Read {
+    Right(u64),
+    Wrong(Damage),
+}
+
+fn read_file(dirs: &Dirs<'_>, file: &FileManifest, digest: Hash, buf: &mut [u8], observer: &Observer) -> Result<Read> {
+    let Some((dir, name)) = place(dirs, &file.path) else {
+        return Ok(Read::Wrong(missing(file, "it is not there")));
+    };
+    let opened = dir.open_file(name, Open::Read)?;
+    if let Some(found) = differs(file, &opened.stat()?) {
+        return Ok(Read::Wrong(found));
+    }
+    let (found, bytes) = hash_to(&opened, file.size, buf, observer)?;
+    Ok(if found == digest { Read::Right(bytes) } else { Read::Wrong(changed(file)) })
+}
+
 fn presence(dirs: &Dirs<'_>, file: &FileManifest) -> Result<Option<Damage>> {
-    let damage = |kind, detail| Ok(Some(Damage { path: file.path.clone(), kind, detail }));
     let stat = match place(dirs, &file.path) {
         Some((dir, name)) => dir.try_stat(name)?,
         None => None,
     };
-    match stat {
-        None => damage(DamageKind::Missing, "it is not there".into()),
-        Some(stat) if stat.kind != FileKind::File => damage(DamageKind::Missing, "it is not a regular file".into()),
-        Some(stat) if stat.size != file.size => {
-            damage(DamageKind::Size, format!("{} bytes, should be {}", stat.size, file.size))
-        }
-        Some(_) => Ok(None),
+    Ok(match stat {
+        None => Some(missing(file, "it is not there")),
+        Some(stat) => differs(file, &stat),
+    })
+}
+
+/// What can be seen without reading it.
+fn differs(file: &FileManifest, stat: &Stat) -> Option<Damage> {
+    if stat.kind != FileKind::File {
+        return Some(missing(file, "it is not a regular file"));
     }
+    (stat.size != file.size).then(|| {
+        let detail = format!("{} bytes, should be {}", stat.size, file.size);
+        Damage { path: file.path.clone(), kind: DamageKind::Size, detail }
+    })
+}
+
+fn missing(file: &FileManifest, detail: &str) -> Damage {
+    Damage { path: file.path.clone(), kind: DamageKind::Missing, detail: detail.into() }
 }
 
 /// A file that cannot be read is damaged, unless it is this user who may not.
@@ -310,6 +345,7 @@ fn is_native(loaded: &Loaded, log: &LogManifest) -> bool {
 }
 
 fn extra_files(loaded: &Loaded, dirs: &Dirs<'_>) -> Result<Vec<String>> {
+    let known: HashSet<&str> = loaded.digests.iter().map(|(path, _)| path).collect();
     let mut extra = Vec::new();
     for (prefix, dir) in dirs {
         for entry in dir.list()? {
@@ -317,10 +353,10 @@ fn extra_files(loaded: &Loaded, dirs: &Dirs<'_>) -> Result<Vec<String>> {
                 extra.push(entry.name.to_string_lossy().into_owned());
                 continue;
             };
-            let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
-            let ours = prefix.is_empty() && [DIGESTS, STATE].contains(&name) || dirs.contains_key(path.as_str());
-            if !ours && loaded.digests.get(&path).is_none() {
-                extra.push(path);
+            let path = if prefix.is_empty() { Cow::from(name) } else { format!("{prefix}/{name}").into() };
+            let ours = prefix.is_empty() && [DIGESTS, STATE].contains(&name) || dirs.contains_key(&*path);
+            if !ours && !known.contains(&*path) {
+                extra.push(path.into_owned());
             }
         }
     }

@@ -78,7 +78,7 @@ pub struct Record {
     /// Why it is not to be believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
-    /// `manifest.b3` and the state when they were last read.
+    /// The two manifests and the state when they were last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
 }
@@ -110,14 +110,15 @@ pub struct LogRecord {
 /// Which inodes a record was made from. The device is left out: its number changes from mount to mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
+    manifest: Identity,
     digests: Identity,
     state: Option<Identity>,
 }
 
 impl Seen {
-    pub(super) fn new(digests: &Stat, state: Option<&Stat>) -> Self {
+    pub(super) fn new(manifest: &Stat, digests: &Stat, state: Option<&Stat>) -> Self {
         let anywhere = |stat: &Stat| Identity { dev: 0, ..Identity::from(stat) };
-        Seen { digests: anywhere(digests), state: state.map(anywhere) }
+        Seen { manifest: anywhere(manifest), digests: anywhere(digests), state: state.map(anywhere) }
     }
 }
 

@@ -79,6 +79,13 @@ impl Loaded {
         Ok(Loaded { id, dir, manifest, digests, root, state })
     }
 
+    /// All files with their digests.
+    pub fn files(&self) -> impl Iterator<Item = (&FileManifest, Hash)> {
+        // Both are sorted by path.
+        let digests = self.digests.iter().filter(|(path, _)| *path != MANIFEST);
+        self.manifest.files.iter().zip(digests).map(|(file, (_, digest))| (file, digest))
+    }
+
     /// The files directly in a directory of the snapshot (empty for its own), with their digests.
     pub fn files_in(&self, dir: &str) -> impl Iterator<Item = (&FileManifest, Hash)> {
         let below = if dir.is_empty() { String::new() } else { format!("{dir}/") };
@@ -102,11 +109,11 @@ pub(super) fn read_state(dir: &Dir) -> Result<State> {
     }
 }
 
-/// Which inodes stand behind what is known of a snapshot now. `manifest.b3` vouches for `manifest.json`.
+/// Which inodes stand behind what is known of a snapshot now.
 pub(super) fn look_at(store: &Dir, snapshot: &str) -> Result<Option<Seen>> {
     let look = |name: &str| store.try_stat(format!("{snapshot}/{name}"));
-    let Some(digests) = look(DIGESTS)? else { return Ok(None) };
-    Ok(Some(Seen::new(&digests, look(STATE)?.as_ref())))
+    let (Some(manifest), Some(digests)) = (look(MANIFEST)?, look(DIGESTS)?) else { return Ok(None) };
+    Ok(Some(Seen::new(&manifest, &digests, look(STATE)?.as_ref())))
 }
 
 fn read(dir: &Dir, name: &str) -> Result<Vec<u8>> {

@@ -308,13 +308,12 @@ impl Worker<'_> {
         }
         let policy = Policy { max_snapshots: 4, retention_time: Duration::MAX, ..Policy::default() };
         let plan = snaps.plan_prune(&policy).map_err(text)?;
-        let going: Vec<String> = plan.removals().map(|step| step.id.to_string()).collect();
-        for id in &going {
-            self.lines.say(&Line::BeginRemove { id: id.clone() });
+        for step in plan.removals() {
+            self.lines.say(&Line::BeginRemove { id: step.id.to_string() });
         }
-        snaps.prune(&plan).map_err(text)?;
-        for id in going {
-            self.lines.say(&Line::Removed { id });
+        // What cannot be read at the moment stays.
+        for gone in snaps.prune(&plan).map_err(text)? {
+            self.lines.say(&Line::Removed { id: gone.id });
         }
         Ok(())
     }
