@@ -1,6 +1,6 @@
 //! Taking a snapshot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -294,17 +294,18 @@ fn finish(
     let observer = &manager.config().observer;
     let mut dirs = vec![DirManifest::new("", &source.dir.attributes()?)];
     let mut left_out = source.left_out.clone();
-    let mut staging = vec![staged.dir().clone()];
-    let mut files: Vec<(usize, Staged)> = root.into_iter().map(|s| (0, s)).collect();
+    let mut staging = BTreeMap::from([(String::new(), staged.dir().clone())]);
+    let mut files = root;
     let mut logs = Vec::with_capacity(captured.len());
-    for (log, from) in captured.into_iter().zip(&source.logs) {
-        let mut at = 0;
+    for (mut log, from) in captured.into_iter().zip(&source.logs) {
         if !from.prefix.is_empty() {
             dirs.push(DirManifest::new(&from.prefix, &from.dir.attributes()?));
-            at = staging.len();
-            staging.push(log.staging);
+            staging.insert(from.prefix.clone(), log.staging);
         }
-        files.extend(log.staged.into_iter().map(|s| (at, s)));
+        if files.len() < log.staged.len() {
+            std::mem::swap(&mut files, &mut log.staged);
+        }
+        files.append(&mut log.staged);
         logs.push(log.manifest);
         left_out.extend(log.left_out);
     }
@@ -317,25 +318,17 @@ fn finish(
     };
     drop(source);
 
-    let unread: Vec<usize> =
-        (0..files.len()).filter(|i| files.get(*i).is_some_and(|(_, f)| f.digest.is_none())).collect();
-    let to_hash: Vec<(&Dir, &str)> = unread
-        .iter()
-        .filter_map(|i| files.get(*i))
-        .filter_map(|(at, f)| Some((staging.get(*at)?, f.manifest.path.rsplit('/').next()?)))
-        .collect();
-    let bytes_to_hash = unread.iter().filter_map(|i| files.get(*i)).map(|(_, f)| f.manifest.size).sum();
+    let unread = || files.iter().filter(|f| f.digest.is_none());
+    let to_hash: Vec<(&Dir, &str)> = unread().filter_map(|f| place(&staging, &f.manifest.path)).collect();
+    let bytes_to_hash = unread().map(|f| f.manifest.size).sum();
     observer.phase("hash", to_hash.len() as u64, bytes_to_hash);
     let hashed = hash_all(&to_hash, observer);
-    for (i, hashed) in unread.iter().zip(hashed) {
+    for (file, hashed) in files.iter_mut().filter(|f| f.digest.is_none()).zip(hashed) {
         let (digest, size) = hashed?;
-        if let Some((_, file)) = files.get_mut(*i) {
-            file.digest = Some(digest);
-            file.manifest.size = size;
-        }
+        file.digest = Some(digest);
+        file.manifest.size = size;
     }
     make_durable(&files, &staging)?;
-    let files: Vec<Staged> = files.into_iter().map(|(_, f)| f).collect();
     let manifest = Manifest {
         version: VERSION,
         requires: Vec::new(),
@@ -348,27 +341,29 @@ fn finish(
         dirs,
         files: Vec::new(),
     };
-    Ok(Assembled { files, manifest, dirs: staging, left_out, bytes_hashed: bytes_to_hash })
+    let dirs = staging.into_values().collect();
+    Ok(Assembled { files, manifest, dirs, left_out, bytes_hashed: bytes_to_hash })
 }
 
 /// Clones and copies need a sync of their own; links of durable files do not. Serially: parallel syncs are slower on
 /// btrfs, and no faster elsewhere. A clone that is not synced comes back empty after a power cut.
-fn make_durable(files: &[(usize, Staged)], staging: &[Dir]) -> Result<()> {
+fn make_durable(files: &[Staged], staging: &BTreeMap<String, Dir>) -> Result<()> {
     /// Above so many one sync of the whole filesystem is cheaper, though it waits for other people's data too.
     const MANY: usize = 500;
-    let fresh: Vec<&(usize, Staged)> =
-        files.iter().filter(|(_, f)| f.fresh && f.manifest.method != Method::Inherit).collect();
-    let dir = |at: usize| staging.get(at);
+    let fresh: Vec<&Staged> = files.iter().filter(|f| f.fresh && f.manifest.method != Method::Inherit).collect();
     if fresh.len() > MANY
-        && let Some(first) = dir(0)
+        && let Some(first) = staging.values().next()
     {
         return first.sync_filesystem();
     }
-    for (at, file) in fresh {
-        let name = file.manifest.path.rsplit('/').next().unwrap_or(&file.manifest.path);
-        if let Some(dir) = dir(*at) {
-            dir.open_file(name, Open::Read)?.sync()?;
-        }
+    for (dir, name) in fresh.iter().filter_map(|f| place(staging, &f.manifest.path)) {
+        dir.open_file(name, Open::Read)?.sync()?;
     }
     Ok(())
+}
+
+/// The directory and the name of a file that is staged.
+fn place<'a>(staging: &'a BTreeMap<String, Dir>, path: &'a str) -> Option<(&'a Dir, &'a str)> {
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    Some((staging.get(dir)?, name))
 }

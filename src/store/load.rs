@@ -49,6 +49,8 @@ impl Loaded {
         let listed = read(&dir, DIGESTS)?;
         let root = blake3::hash(&listed);
         let digests = DigestList::parse(&listed).map_err(|e| damaged(&dir, DIGESTS, &e))?;
+        // Both at once would be half of the memory that a create needs.
+        drop(listed);
         let bytes = read(&dir, MANIFEST)?;
         let Some(stated) = digests.get(MANIFEST) else {
             return Err(damage(&dir, DIGESTS, DamageKind::Manifest, format!("it does not name {MANIFEST}")));
