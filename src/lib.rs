@@ -35,7 +35,7 @@
 //! # }
 //! ```
 //!
-//! Start at [`SnapshotManager`] for snapshots of anybody's log, at [`Log`] to write one, at [`LogReader`] to read one.
+//! Start at [`SnapshotManager`] for snapshots of anybody's log, at [`TopicManager`] for those of a broker's topics, at [`Log`] to write one, at [`LogReader`] to read one.
 //! Errors come in five families, see [`Error`]. How it works in detail: `docs/design.md` of the repository.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
@@ -46,10 +46,12 @@ pub mod log;
 pub mod observe;
 pub mod snapshot;
 pub mod store;
+pub mod topics;
 
 pub use error::{Error, Result};
 pub use log::{Batch, BatchBuilder, Log, LogConfig, LogReader, Record};
 pub use snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotInfo, SnapshotManager};
+pub use topics::TopicManager;
 
 /// The README's code must compile.
 #[cfg(doctest)]

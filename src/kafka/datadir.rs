@@ -39,6 +39,12 @@ pub fn parse_partition_name(name: &str) -> Option<TopicPartition> {
     Some(TopicPartition { topic: topic.to_owned(), partition: digits.parse().ok()? })
 }
 
+/// Whether a topic can have this name (`clients: Topic.validate`).
+pub fn is_topic_name(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
+}
+
 /// Everything in a data directory, sorted by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {

@@ -21,7 +21,7 @@ use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, LockMode, Method, Open, Sharer, settle, try_lock_dir};
 use crate::log::{HeldCut, Listing};
-use crate::store::{DirManifest, Manifest, Record, Scope, SourceManifest, State, Store, VERSION, rfc3339};
+use crate::store::{DirManifest, Manifest, Record, SourceManifest, State, Store, VERSION, rfc3339};
 
 /// A snapshot about to be taken; see [`SnapshotManager::create`].
 #[derive(Debug)]
@@ -84,8 +84,15 @@ impl<'m> Create<'m> {
         let observer = &config.observer;
         let deadline = manager.deadline();
         let in_data_store = manager.location()?.is_some_and(|found| found.scope.is_some());
-        let source =
-            Source::open(manager.fs(), manager.source(), config.profile, in_data_store, cut, &deadline, observer)?;
+        let source = Source::open(
+            manager.fs(),
+            (manager.source(), manager.scope()),
+            config.profile,
+            in_data_store,
+            cut,
+            &deadline,
+            observer,
+        )?;
         let (store, made) = manager.make_store(&source)?;
         let state = State { tags, ..State::default() };
         let created = take(manager, &store, source, (force, accept_loss), state, started);
@@ -108,7 +115,7 @@ fn take(
     let observer = &config.observer;
     let deadline = manager.deadline();
     let now = config.clock.now();
-    refuse_strange_store(manager, store, &source.scope)?;
+    refuse_strange_store(manager, store, &source)?;
     let (staged, mut previous) = begin(manager, store, &source, force, now, &deadline)?;
     let sharer = Sharer::new(config.method, observer);
     let store_path = store.dir().path();
@@ -176,9 +183,9 @@ fn begin(
     let id = store.next_id(now, &guard)?;
     let mode = store.dir().stat_self()?.mode & 0o777;
     let staged = StagedSnapshot::begin(store.dir(), id, mode)?;
-    // The newest of the same scope, else the newest that covers everything.
+    // The newest of the same scope, else the newest that holds it.
     let newest = records.iter().filter(of_scope).rev();
-    let wider = records.iter().filter(|r| r.scope == Scope::All && r.damaged.is_none()).rev();
+    let wider = records.iter().filter(|r| r.scope.holds(&source.scope) && r.damaged.is_none()).rev();
     let held = newest.chain(wider).find_map(|r| {
         let guard = try_lock_dir(store.dir(), r.id.to_string(), LockMode::Shared).ok().flatten()?;
         Some((r.id, guard))
@@ -190,12 +197,12 @@ fn begin(
 
 /// A store that was named must not be another source's: each would prune and restore what is the other's. Looked at before
 /// the store is locked: reading a manifest may take longer than others should wait.
-fn refuse_strange_store(manager: &SnapshotManager, store: &Store, scope: &Scope) -> Result<()> {
+fn refuse_strange_store(manager: &SnapshotManager, store: &Store, source: &Source) -> Result<()> {
     let Some(named) = &manager.config().store else { return Ok(()) };
     let records = store.reconcile()?.catalogue.snapshots;
-    let last = records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none());
+    let last = records.iter().rfind(|r| r.scope == source.scope && r.damaged.is_none());
     let Some(Ok(loaded)) = last.map(|r| store.load(r.id)) else { return Ok(()) };
-    let (theirs, ours) = (PathBuf::from(loaded.manifest.source.path), manager.fs().canonical(manager.source()));
+    let (theirs, ours) = (PathBuf::from(loaded.manifest.source.path), manager.fs().canonical(source.path()));
     // One that is gone was moved.
     if theirs == ours || Dir::open_on(manager.fs().clone(), &theirs).is_err() {
         return Ok(());

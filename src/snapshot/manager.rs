@@ -21,6 +21,8 @@ use crate::store::{self, IN_LOG, IdQuery, Loaded, Record, Scope, SnapshotId, Sou
 pub struct SnapshotManager {
     fs: Arc<dyn Fs>,
     source: PathBuf,
+    /// The topic or partition of a data directory that is meant.
+    part: Option<Scope>,
     config: SnapshotConfig,
 }
 
@@ -39,11 +41,36 @@ impl SnapshotManager {
     ///
     /// What dead processes left in the store is swept, if nobody holds the store at the moment.
     pub fn open_on(fs: Arc<dyn Fs>, source: impl AsRef<Path>, config: SnapshotConfig) -> Result<Self> {
-        let manager = SnapshotManager { fs, source: source.as_ref().to_owned(), config };
+        let manager = SnapshotManager { fs, source: source.as_ref().to_owned(), part: None, config };
         if let Some(store) = manager.find_store()? {
             manager.sweep(&store);
         }
         Ok(manager)
+    }
+
+    /// The same for one topic or one partition of the data directory: it takes, lists, counts and prunes snapshots of that
+    /// scope alone. They are in the data directory's store, so that they outlive the topic. [`Scope::All`] is the data
+    /// directory itself.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` for a name that no topic can have.
+    pub fn part(&self, part: Scope) -> Result<Self> {
+        let topic = match &part {
+            Scope::All => return Ok(SnapshotManager { part: None, ..self.clone() }),
+            Scope::Topic(topic) | Scope::Partition { topic, .. } => topic,
+        };
+        let negative = matches!(part, Scope::Partition { partition, .. } if partition < 0);
+        if negative || !datadir::is_topic_name(topic) {
+            let what = format!("{:?} is not a topic, or a partition of one", part.to_string());
+            return Err(ValidationError::refused(what).into());
+        }
+        Ok(SnapshotManager { part: Some(part), ..self.clone() })
+    }
+
+    /// What is meant of a data directory, where that is not all of it.
+    pub fn scope(&self) -> Option<&Scope> {
+        self.part.as_ref()
     }
 
     /// The settings.
@@ -154,6 +181,9 @@ impl SnapshotManager {
 
     fn place_for_store(&self, source: &Source) -> Result<PathBuf> {
         let path = self.fs.canonical(&self.source);
+        if self.part.is_some() {
+            return beside(&path);
+        }
         if source.kind == SourceKind::Log && source.profile == Profile::Native {
             return Ok(path.join(IN_LOG));
         }
@@ -161,14 +191,7 @@ impl SnapshotManager {
             Scope::All => Some(path.as_path()),
             Scope::Topic(_) | Scope::Partition { .. } => path.parent(),
         };
-        whole.and_then(store::beside).ok_or_else(|| {
-            ValidationError::Refused {
-                what: format!("there is no place beside {}", path.display()),
-                path: Some(path.clone()),
-                hint: Some("name one with `--store DIR`".into()),
-            }
-            .into()
-        })
+        beside(whole.unwrap_or(&path))
     }
 
     /// What the store knows, without writing to it, restricted to the source's scope.
@@ -179,6 +202,10 @@ impl SnapshotManager {
     /// The records, and the scope that the source's path selects among them; `None` selects all.
     fn scoped(&self, store: &Store) -> Result<(Vec<Record>, Option<Scope>)> {
         let mut records = store.reconcile()?.catalogue.snapshots;
+        if let Some(part) = &self.part {
+            records.retain(|r| r.scope == *part || r.root.is_empty());
+            return Ok((records, Some(part.clone())));
+        }
         let Some(found) = self.location()? else { return Ok((records, None)) };
         let scope = match self.config.store {
             None => found.scope,
@@ -197,7 +224,9 @@ impl SnapshotManager {
     /// latest that covers all of it. Damaged or not.
     pub(super) fn resolve(&self, store: &Store, id: &str) -> Result<SnapshotId> {
         let query: IdQuery = id.parse()?;
-        let of_one_scope = self.config.store.is_none() && self.location()?.is_none_or(|found| found.scope.is_none());
+        let of_one_scope = self.part.is_none()
+            && self.config.store.is_none()
+            && self.location()?.is_none_or(|found| found.scope.is_none());
         let ids: Vec<SnapshotId> = if of_one_scope && !query.is_latest() {
             // Named outright: what others in the store are like does not matter.
             store.ids()?
@@ -227,7 +256,18 @@ impl SnapshotManager {
     }
 }
 
-fn no_such(store: &Store, query: &IdQuery) -> Error {
+fn beside(path: &Path) -> Result<PathBuf> {
+    store::beside(path).ok_or_else(|| {
+        ValidationError::Refused {
+            what: format!("there is no place beside {}", path.display()),
+            path: Some(path.to_owned()),
+            hint: Some("name one with `--store DIR`".into()),
+        }
+        .into()
+    })
+}
+
+pub(super) fn no_such(store: &Store, query: &IdQuery) -> Error {
     ValidationError::NoSuchSnapshot { id: query.to_string(), store: store.dir().path().into() }.into()
 }
 

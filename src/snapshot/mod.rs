@@ -10,6 +10,7 @@ mod deep;
 mod delete;
 mod describe;
 mod hash;
+mod holding;
 mod inside;
 mod intact;
 mod log_capture;

@@ -14,13 +14,14 @@ use crate::error::{Damage, Error, Result, ValidationError};
 use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back};
 use crate::kafka::{Profile, boot, datadir};
 use crate::observe::Observer;
-use crate::store::{FileManifest, Loaded, SourceKind, Store};
+use crate::store::{FileManifest, Loaded, Scope, SourceKind, Store};
 
 /// Where to restore to, and how much.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
     target: PathBuf,
     until_offset: Option<i64>,
+    part: Option<Scope>,
     method: Detach,
 }
 
@@ -39,12 +40,19 @@ pub enum Detach {
 impl RestoreOptions {
     /// All of the snapshot, to a directory that must not exist yet, in one that does.
     pub fn to(target: impl Into<PathBuf>) -> Self {
-        RestoreOptions { target: target.into(), until_offset: None, method: Detach::Auto }
+        RestoreOptions { target: target.into(), until_offset: None, part: None, method: Detach::Auto }
     }
 
     /// Only what lies below an offset; the cut falls behind the last batch that ends below it.
     pub fn until_offset(mut self, offset: i64) -> Self {
         self.until_offset = Some(offset);
+        self
+    }
+
+    /// Only a topic, or a partition, of a snapshot that holds more. A partition becomes a log directory, a topic a
+    /// directory with its partitions and with the files that stand beside the logs.
+    pub fn only(mut self, part: Scope) -> Self {
+        self.part = Some(part);
         self
     }
 
@@ -67,7 +75,7 @@ impl SnapshotManager {
     /// `Validation`: the target exists, the offset is outside the log. `Integrity`: bytes changed since the
     /// verification. `Filesystem`: disk full, permission, I/O. `Interrupted`.
     pub fn restore(&self, snapshot: VerifiedSnapshot, options: RestoreOptions) -> Result<Restored> {
-        self.materialise(&self.store()?, &snapshot.loaded, &options, true)
+        self.materialise(&self.store()?, &part_of(snapshot.loaded.clone(), &options)?, &options, true)
     }
 
     /// Verifies a snapshot and restores it. Where the bytes have to be copied they are verified on the way, which
@@ -84,7 +92,7 @@ impl SnapshotManager {
         let loaded = opened.loaded?;
         let damage = self.root_damage(&store, &loaded)?;
         self.refuse(&store, &loaded, damage.into_iter().collect())?;
-        self.materialise(&store, &loaded, &options, false)
+        self.materialise(&store, &part_of(loaded, &options)?, &options, false)
     }
 
     fn materialise(
@@ -177,6 +185,20 @@ impl SnapshotManager {
             not_restored: not_restored.into_iter().collect(),
         })
     }
+}
+
+/// What is wanted of a snapshot.
+fn part_of(loaded: Loaded, options: &RestoreOptions) -> Result<Loaded> {
+    let Some(part) = &options.part else { return Ok(loaded) };
+    let (id, path) = (loaded.id, loaded.dir.path().to_owned());
+    loaded.part(part).ok_or_else(|| {
+        ValidationError::Refused {
+            what: format!("{id} holds nothing of {part}"),
+            path: Some(path),
+            hint: Some("`cowlog show` lists its logs".into()),
+        }
+        .into()
+    })
 }
 
 /// What all files of a restore have in common.

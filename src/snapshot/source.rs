@@ -43,10 +43,10 @@ pub(super) struct SourceLog {
 impl Source {
     /// Opens what `path` names. Fails with `NoSuchSource`, `NotALog`, `Busy` (a broker runs on it) or `Locked` (a
     /// truncation holds a native log for longer than the deadline). A log whose snapshots go to the store of its data
-    /// directory is a partition there, whoever writes it.
+    /// directory is a partition there, whoever writes it. Of a data directory a part may be meant.
     pub(super) fn open(
         fs: &Arc<dyn Fs>,
-        path: &Path,
+        (path, part): (&Path, Option<&Scope>),
         profile: Option<Profile>,
         in_data_store: bool,
         held: Option<HeldCut>,
@@ -63,10 +63,24 @@ impl Source {
             Err(e) => return Err(e),
         };
         inside::refuse_source(&dir)?;
+        if let Some(part) = part {
+            if !datadir::is_data_dir(&dir)? {
+                let why = format!("it has no partition directories, so it holds no {part}");
+                return Err(ValidationError::NotALog { path: path.into(), why }.into());
+            }
+            return match part {
+                Scope::Partition { .. } => match dir.open_dir(part.to_string()) {
+                    Ok(dir) => Source::single(dir, profile, true, held, deadline, observer),
+                    Err(e) if e.is_not_found() => Err(no_such(&dir, part)),
+                    Err(e) => Err(e),
+                },
+                Scope::Topic(_) | Scope::All => Source::data_dir(dir, part, profile, held, deadline, observer),
+            };
+        }
         if datadir::is_log_dir(&dir)? {
             Source::single(dir, profile, in_data_store, held, deadline, observer)
         } else if datadir::is_data_dir(&dir)? {
-            Source::data_dir(dir, profile, held, deadline, observer)
+            Source::data_dir(dir, &Scope::All, profile, held, deadline, observer)
         } else {
             let why = "it has neither segments nor partition directories".into();
             Err(ValidationError::NotALog { path: path.into(), why }.into())
@@ -117,6 +131,7 @@ impl Source {
 
     fn data_dir(
         dir: Dir,
+        part: &Scope,
         profile: Option<Profile>,
         held: Option<HeldCut>,
         deadline: &Deadline,
@@ -126,7 +141,16 @@ impl Source {
             return Err(ValidationError::refused("a cut belongs to one log, not to a data directory").into());
         }
         refuse_running_broker(&dir)?;
-        let inventory = datadir::inventory(&dir)?;
+        let mut inventory = datadir::inventory(&dir)?;
+        inventory.partitions.retain(|found| part.has(&found.topic, found.partition));
+        if *part != Scope::All {
+            if inventory.partitions.is_empty() {
+                return Err(no_such(&dir, part));
+            }
+            let of_part =
+                |name: &str| datadir::parse_partition_name(name).is_some_and(|p| part.has(&p.topic, p.partition));
+            inventory.left_out.retain(|left| of_part(&left.path));
+        }
         let checkpoints = datadir::RootCheckpoints::read(&dir)?;
         for warning in checkpoints.warnings() {
             observer.warn(warning);
@@ -154,7 +178,7 @@ impl Source {
         Ok(Source {
             kind: SourceKind::Data,
             profile: if native { Profile::Native } else { Profile::Kafka },
-            scope: Scope::All,
+            scope: part.clone(),
             logs,
             root_files,
             left_out,
@@ -216,6 +240,10 @@ impl SourceLog {
             Profile::Kafka => log::list_log(&self.dir),
         }
     }
+}
+
+fn no_such(data_dir: &Dir, part: &Scope) -> Error {
+    ValidationError::NoSuchSource { path: data_dir.path_of(part.to_string()) }.into()
 }
 
 /// The name of the directory and its parent, where that is a broker's data directory.

@@ -34,6 +34,11 @@ impl DigestList {
         self.entries.iter().skip(first).map(|(path, digest)| (path.as_str(), *digest))
     }
 
+    /// Leaves out what does not satisfy a condition on its path.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.entries.retain(|(path, _)| keep(path));
+    }
+
     /// How many files.
     pub fn len(&self) -> usize {
         self.entries.len()

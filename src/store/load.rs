@@ -1,11 +1,13 @@
 //! Reading one snapshot directory: digests first, then what they vouch for.
 
+use std::collections::HashSet;
+
 use blake3::Hash;
 
 use super::catalogue::Seen;
 use super::digests::DigestList;
 use super::id::SnapshotId;
-use super::manifest::{FileManifest, Manifest};
+use super::manifest::{FileManifest, Manifest, Scope, SourceKind};
 use super::state::State;
 use super::{DIGESTS, MANIFEST, STATE};
 use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
@@ -79,6 +81,28 @@ impl Loaded {
         }
         let state = read_state(&dir)?;
         Ok(Loaded { id, dir, manifest, digests, root, state })
+    }
+
+    /// What it has of a topic, with the files that stand beside the logs, or of a partition: then that log alone. `None`
+    /// where it has no log of it.
+    pub fn part(mut self, part: &Scope) -> Option<Loaded> {
+        let manifest = &mut self.manifest;
+        manifest.logs.retain(|log| match (&log.topic, log.partition) {
+            (Some(topic), Some(partition)) => part.has(topic, partition),
+            _ => *part == Scope::All,
+        });
+        let of_one_log = matches!(part, Scope::Partition { .. });
+        manifest.source.kind = if of_one_log { SourceKind::Log } else { manifest.source.kind };
+        manifest.source.scope = part.clone();
+        let dirs: HashSet<String> = manifest.logs.iter().map(|log| log.dir.clone()).collect();
+        let keep = |path: &str| match path.rsplit_once('/') {
+            Some((dir, _)) => dirs.contains(dir),
+            None => !of_one_log || dirs.contains(""),
+        };
+        manifest.dirs.retain(|dir| dir.path.is_empty() || dirs.contains(&dir.path));
+        manifest.files.retain(|file| keep(&file.path));
+        self.digests.retain(|path| path == MANIFEST || keep(path));
+        (!dirs.is_empty()).then_some(self)
     }
 
     /// All files with their digests.

@@ -85,6 +85,26 @@ pub enum Scope {
     },
 }
 
+impl Scope {
+    /// Whether a snapshot of this scope holds one of the other.
+    pub fn holds(&self, other: &Scope) -> bool {
+        match (self, other) {
+            (Scope::All, _) => true,
+            (Scope::Topic(topic), Scope::Partition { topic: of, .. }) => topic == of,
+            _ => self == other,
+        }
+    }
+
+    /// Whether a partition belongs to it.
+    pub fn has(&self, topic: &str, partition: i32) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Topic(name) => name == topic,
+            Scope::Partition { topic: name, partition: number } => name == topic && *number == partition,
+        }
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

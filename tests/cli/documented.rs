@@ -100,6 +100,8 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     let created = run(cowlog().arg("create").arg(&data).arg("--json")).expect_code(0).json();
     docs.is(&["snapshot", "created"], &created);
     created["logs"].as_array().unwrap().iter().for_each(|log| docs.is(&["log"], log));
+    let topics = run(cowlog().arg("topics").arg(&data).arg("--json")).expect_code(0).json();
+    topics.as_array().unwrap().iter().for_each(|topic| docs.is(&["topic"], topic));
     let target = temp.path().join("r");
     let restored = run(cowlog().arg("restore").arg(&data).args(["latest", "--json", "--to"]).arg(target));
     docs.is(&["restore"], &restored.expect_code(0).json());

@@ -13,3 +13,4 @@ mod stage;
 #[allow(dead_code)]
 mod support;
 mod terminal;
+mod topics;

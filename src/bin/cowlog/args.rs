@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use cowlog::store::Scope;
 
 use crate::units::{parse_bytes, parse_duration};
 
@@ -67,6 +68,8 @@ pub enum Command {
     Create(Create),
     /// List the snapshots, oldest first
     List(List),
+    /// List the topics of a data directory and their snapshots
+    Topics(Topics),
     /// Show one snapshot: its logs and its files with their digests
     Show(Show),
     /// Hold a snapshot against its manifest
@@ -98,10 +101,41 @@ pub struct Source {
     pub source: PathBuf,
 }
 
+/// A part of a data directory.
+#[derive(Debug, Args)]
+pub struct Part {
+    /// Only this topic of a data directory
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// Only this partition of the topic
+    #[arg(long, value_name = "N", requires = "topic", value_parser = clap::value_parser!(i32).range(0..))]
+    pub partition: Option<i32>,
+}
+
+impl Part {
+    /// The scope, where a part is meant.
+    pub fn scope(&self) -> Option<Scope> {
+        let topic = self.topic.clone()?;
+        Some(match self.partition {
+            Some(partition) => Scope::Partition { topic, partition },
+            None => Scope::Topic(topic),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Topics {
+    /// A directory of partitions
+    #[arg(value_name = "DATA_DIR", value_hint = ValueHint::DirPath)]
+    pub source: PathBuf,
+}
+
 #[derive(Debug, Args)]
 pub struct Create {
     #[command(flatten)]
     pub source: Source,
+    #[command(flatten)]
+    pub part: Part,
     /// Take one even if the last is younger than the minimum interval
     #[arg(short, long)]
     pub force: bool,
@@ -149,6 +183,8 @@ pub enum WriterProfile {
 pub struct List {
     #[command(flatten)]
     pub source: Source,
+    #[command(flatten)]
+    pub part: Part,
 }
 
 #[derive(Debug, Args)]
@@ -192,6 +228,8 @@ pub enum VerifyLevel {
 pub struct Restore {
     #[command(flatten)]
     pub source: Source,
+    #[command(flatten)]
+    pub part: Part,
     /// Which snapshot
     #[arg(value_name = "ID")]
     pub id: String,
@@ -232,6 +270,8 @@ pub struct Delete {
 pub struct Prune {
     #[command(flatten)]
     pub source: Source,
+    #[command(flatten)]
+    pub part: Part,
     /// How many snapshots to keep [default: 5]
     #[arg(long, value_name = "N", env = "COWLOG_MAX_SNAPSHOTS", hide_env_values = true)]
     pub max_snapshots: Option<usize>,

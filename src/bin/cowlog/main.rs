@@ -48,6 +48,7 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
     match cli.command {
         Command::Create(args) => commands::create::run(session, args),
         Command::List(args) => commands::list::run(session, args),
+        Command::Topics(args) => commands::topics::run(session, args),
         Command::Show(args) => commands::show::run(session, args),
         Command::Verify(args) => commands::verify::run(session, args),
         Command::Restore(args) => commands::restore::run(session, args),

@@ -5,6 +5,7 @@ use std::path::Path;
 use cowlog::error::ValidationError;
 use cowlog::observe::Observer;
 use cowlog::snapshot::{SnapshotConfig, SnapshotManager};
+use cowlog::store::Scope;
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -40,6 +41,15 @@ impl Session {
     /// The snapshots of a source.
     pub fn manager(&self, source: &Path) -> Result<SnapshotManager, Failure> {
         Ok(SnapshotManager::open_with(source, self.config.clone())?)
+    }
+
+    /// Those of a part of it, where one is meant.
+    pub fn manager_of(&self, source: &Path, part: Option<Scope>) -> Result<SnapshotManager, Failure> {
+        let manager = self.manager(source)?;
+        Ok(match part {
+            Some(part) => manager.part(part)?,
+            None => manager,
+        })
     }
 
     pub fn observer(&self) -> &Observer {

@@ -28,7 +28,7 @@ pub fn run(mut session: Session, args: args::Create) -> Result<u8, Failure> {
         WriterProfile::Native => Profile::Native,
         WriterProfile::Kafka => Profile::Kafka,
     });
-    let manager = session.manager(&args.source.source)?;
+    let manager = session.manager_of(&args.source.source, args.part.scope())?;
     let create = args
         .tags
         .into_iter()

@@ -14,7 +14,10 @@ use crate::units::{age, bytes, count, millis_of, plural};
 pub fn run(session: Session, args: args::List) -> Result<u8, Failure> {
     let manager = session.manager(&args.source.source)?;
     must_exist(&manager)?;
-    let snapshots = manager.list()?;
+    let snapshots = match args.part.scope() {
+        Some(part) => manager.holding(&part)?,
+        None => manager.list()?,
+    };
     if session.output.json {
         session.output.value(&snapshots)?;
     } else if !snapshots.is_empty() {

@@ -8,6 +8,7 @@ pub mod prune;
 pub mod repair;
 pub mod restore;
 pub mod show;
+pub mod topics;
 pub mod verify;
 
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@ use crate::session::{Session, must_have_store};
 use crate::units::plural;
 
 pub fn run(session: Session, args: args::Prune) -> Result<u8, Failure> {
-    let manager = session.manager(&args.source.source)?;
+    let manager = session.manager_of(&args.source.source, args.part.scope())?;
     must_have_store(&manager)?;
     let defaults = manager.policy();
     let plan = manager.plan_prune(&Policy {

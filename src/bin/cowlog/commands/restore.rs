@@ -24,7 +24,10 @@ pub fn run(session: Session, args: args::Restore) -> Result<u8, Failure> {
         options = options.until_offset(until);
     }
     let started = Instant::now();
-    let restored = manager.restore_id(&args.id, options);
+    let restored = match args.part.scope() {
+        Some(part) => manager.restore_part(&args.id, &part, options),
+        None => manager.restore_id(&args.id, options),
+    };
     session.progress.finish();
     let restored = restored?;
     if session.output.json {

@@ -1,0 +1,44 @@
+//! Which snapshots hold a topic or a partition, whatever else is in them.
+
+use super::manager::{SnapshotManager, no_such};
+use super::outcome::{Restored, SnapshotInfo};
+use super::restore::RestoreOptions;
+use crate::error::Result;
+use crate::store::{IdQuery, Record, Scope, Store};
+
+impl SnapshotManager {
+    /// The snapshots of a data directory that hold something of a topic or partition, oldest first: those of that scope,
+    /// of a wider one, and of a topic's partitions.
+    pub fn holding(&self, part: &Scope) -> Result<Vec<SnapshotInfo>> {
+        let Some(store) = self.find_store()? else { return Ok(Vec::new()) };
+        let records = self.holding_records(&store, part)?;
+        Ok(records.into_iter().map(|record| SnapshotInfo::of(record, store.dir().path())).collect())
+    }
+
+    /// Restores a topic or a partition from any snapshot that holds it. `latest` is the latest that holds all of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore_id`](Self::restore_id), and `Validation` where the snapshot holds nothing of it.
+    pub fn restore_part(&self, id: &str, part: &Scope, options: RestoreOptions) -> Result<Restored> {
+        let store = self.store()?;
+        let query: IdQuery = id.parse()?;
+        let records = self.holding_records(&store, part)?;
+        let whole = |record: &&Record| !query.is_latest() || record.scope.holds(part);
+        let ids: Vec<_> = records.iter().filter(whole).map(|record| record.id).collect();
+        let id = match query.resolve(&ids)? {
+            Some(id) => id.to_string(),
+            // Named outright it is told that nothing of it is there.
+            None if !query.is_latest() => id.to_owned(),
+            None => return Err(no_such(&store, &query)),
+        };
+        self.restore_id(&id, options.only(part.clone()))
+    }
+
+    fn holding_records(&self, store: &Store, part: &Scope) -> Result<Vec<Record>> {
+        let mut records = self.records(store)?;
+        records
+            .retain(|record| *part == Scope::All || record.logs.iter().any(|log| part.has(&log.topic, log.partition)));
+        Ok(records)
+    }
+}
