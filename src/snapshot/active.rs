@@ -1,7 +1,7 @@
 //! The active segment: the one file that is always copied, and cut where its last whole batch ends.
 
-use crate::error::{Error, IntegrityError, Result};
-use crate::fs::{Dir, File, Open, copy_range};
+use crate::error::{IntegrityError, Result};
+use crate::fs::{Dir, Open, copy_range};
 use crate::log::{BatchHeader, BatchScanner, Cut, IndexBytes, IndexChecker, Stop};
 use crate::observe::Observer;
 
@@ -37,8 +37,7 @@ pub(super) fn copy_active(
     let output = to.open_file(name, Open::CreateNew(mode))?;
     let mut scan = BatchScanner::new(base);
     let mut checker = IndexChecker::new(base, &own.offset, &own.time);
-    let mut digest = PrefixHash::new(&output);
-    let mut failed = Ok(());
+    let mut digest = PrefixHash::new();
     let mut at = 0;
     let limit = match named {
         Some(cut) => cut.active_bytes,
@@ -46,12 +45,9 @@ pub(super) fn copy_active(
     };
     let copied = copy_range(&input, &output, limit, observer, |chunk| {
         scan.feed_with(chunk, |batch| checker.batch(batch.position, &batch.header));
-        if failed.is_ok() {
-            failed = digest.extend(at, chunk, scan.valid_end());
-        }
+        digest.extend(at, chunk, scan.valid_end());
         at += chunk.len() as u64;
     })?;
-    failed?;
     let bytes = scan.valid_end();
     if let Some(cut) = named
         && bytes != cut.active_bytes
@@ -59,8 +55,6 @@ pub(super) fn copy_active(
         let what = format!("{name} does not hold the {} bytes of the cut that its writer named", cut.active_bytes);
         return Err(IntegrityError::new(from.path(), what).into());
     }
-    // The hash must cover the bytes behind the last chunk's end too.
-    digest.catch_up(bytes)?;
     if bytes < copied {
         output.set_len(bytes)?;
     }
@@ -69,7 +63,7 @@ pub(super) fn copy_active(
     let indexes = choose_indexes(own, verdict.index_bytes, verdict.time_index_bytes, scan.indexes());
     let end = scan.finish();
     Ok(ActiveCopy {
-        digest: digest.hasher.finalize(),
+        digest: digest.whole.finalize(),
         bytes,
         end_offset: end.next_offset,
         last,
@@ -96,46 +90,50 @@ fn choose_indexes(own: &IndexBytes, agreeing: u64, agreeing_times: u64, rebuilt:
 }
 
 /// BLAKE3 of a growing prefix that ends on batch boundaries while chunks arrive that do not.
-struct PrefixHash<'a> {
-    hasher: blake3::Hasher,
-    hashed: u64,
-    written: &'a File,
+struct PrefixHash {
+    /// Of everything that came.
+    all: blake3::Hasher,
+    /// Of what lies before the last boundary that is known.
+    whole: blake3::Hasher,
 }
 
-impl<'a> PrefixHash<'a> {
-    fn new(written: &'a File) -> Self {
-        PrefixHash { hasher: blake3::Hasher::new(), hashed: 0, written }
+impl PrefixHash {
+    fn new() -> Self {
+        PrefixHash { all: blake3::Hasher::new(), whole: blake3::Hasher::new() }
     }
 
-    /// Takes the part of a chunk at `at` that lies before `end`. What was held back of earlier chunks, because
-    /// their last batch was not whole yet, is read again from the copy: at most one batch a chunk.
-    fn extend(&mut self, at: u64, chunk: &[u8], end: u64) -> Result<()> {
-        self.catch_up(end.min(at))?;
-        if end > self.hashed && self.hashed >= at {
-            let from = usize::try_from(self.hashed - at).unwrap_or(usize::MAX);
-            let to = usize::try_from(end - at).unwrap_or(usize::MAX);
-            self.hasher.update(chunk.get(from..to.min(chunk.len())).unwrap_or_default());
-            self.hashed = end.min(at + chunk.len() as u64);
-        }
-        Ok(())
-    }
-
-    fn catch_up(&mut self, end: u64) -> Result<()> {
-        if self.hashed >= end {
-            return Ok(());
-        }
-        let mut buf = vec![0; 64 * 1024];
-        while self.hashed < end {
-            let want = usize::try_from((end - self.hashed).min(buf.len() as u64)).unwrap_or(usize::MAX);
-            let room = buf.get_mut(..want).unwrap_or_default();
-            let got = self.written.read_at(room, self.hashed)?;
-            if got == 0 {
-                let e = std::io::ErrorKind::UnexpectedEof.into();
-                return Err(Error::io("read back", self.written.path(), e));
+    /// Takes the next chunk, which begins at `at`. With it all bytes before `end` have come, where a boundary is.
+    fn extend(&mut self, at: u64, chunk: &[u8], end: u64) {
+        let before = end.checked_sub(at).and_then(|before| usize::try_from(before).ok());
+        match before.and_then(|before| chunk.split_at_checked(before)) {
+            Some((before, behind)) if !before.is_empty() => {
+                self.all.update(before);
+                self.whole.clone_from(&self.all);
+                self.all.update(behind);
             }
-            self.hasher.update(room.get(..got).unwrap_or_default());
-            self.hashed += got as u64;
+            // The last boundary is that of an earlier chunk.
+            _ => drop(self.all.update(chunk)),
         }
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PrefixHash;
+
+    #[test]
+    fn a_prefix_has_the_digest_of_its_bytes() {
+        let bytes: Vec<u8> = (0..5000u32).map(|n| (n * n >> 3) as u8).collect();
+        for chunk in [1, 7, 1000, 1024, 5000] {
+            for batch in [1, 3, 999, 1024, 1025, 4999, 5000] {
+                let mut hash = PrefixHash::new();
+                for (n, piece) in bytes.chunks(chunk).enumerate() {
+                    let (at, come) = (n * chunk, n * chunk + piece.len());
+                    let end = come / batch * batch;
+                    hash.extend(at as u64, piece, end as u64);
+                    assert_eq!(hash.whole.finalize(), blake3::hash(&bytes[..end]), "{chunk}, {batch}, {come}");
+                }
+            }
+        }
     }
 }
