@@ -44,9 +44,12 @@ pub mod fs;
 pub mod kafka;
 pub mod log;
 pub mod observe;
+#[cfg(feature = "schedule")]
+pub mod schedule;
 pub mod snapshot;
 pub mod store;
 pub mod topics;
+pub mod units;
 
 pub use error::{Error, Result};
 pub use log::{Batch, BatchBuilder, Log, LogConfig, LogReader, Record};

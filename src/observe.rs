@@ -45,6 +45,12 @@ impl Observer {
         Observer { hook: Some(Arc::new(hook)), cancelled: Arc::default() }
     }
 
+    /// The same cancellation with another hook.
+    #[cfg(feature = "schedule")]
+    pub(crate) fn listening(&self, hook: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+        Observer { hook: Some(Arc::new(hook)), cancelled: self.cancelled.clone() }
+    }
+
     /// Asks the running operation to stop. It undoes what it began and returns [`Error::Interrupted`].
     /// Once an operation has passed its commit point it ends normally.
     pub fn cancel(&self) {

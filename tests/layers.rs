@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// From the top; each may use those before it.
-const ROOMS: [&str; 8] = ["error", "observe", "fs", "log", "kafka", "store", "snapshot", "topics"];
+const ROOMS: [&str; 10] =
+    ["units", "error", "observe", "fs", "log", "kafka", "store", "snapshot", "topics", "schedule"];
 
 /// What only `fs` may name. The numbers of errors are no calls.
 const OUTSIDE: [&str; 10] = [

@@ -104,6 +104,7 @@ def write(path, tree, cowlog, command, sizes, runs, loads, image_dir, results):
             lines.append(f"| {goal.title} | {limit_of(goal)} | " + " | ".join(cells) + " |")
     lines += [
         "", "A goal that is held against a command without `sync -f` is held against one that a power cut may leave nothing of.",
+        "Why goals are not met: [performance-limits.md](performance-limits.md).",
     ]
     stem = os.path.splitext(os.path.basename(path))[0]
     if any(found.growth for found in results.values()):

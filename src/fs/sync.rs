@@ -6,14 +6,19 @@ use crate::error::Result;
 /// Replaces `name` by a file with these bytes. After `Ok` the new bytes are durable; after a crash at any
 /// moment the name stands for the old or the new bytes, whole.
 pub(crate) fn replace_file(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
+    replace_unsettled(dir, name, bytes, mode)?;
+    dir.sync()
+}
+
+/// As [`replace_file`], but the caller syncs the directory: until then the name may stand for the old bytes after a crash.
+pub(crate) fn replace_unsettled(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
     let temp = temporary(name);
     let result = write_temp(dir, &temp, bytes, mode).and_then(|()| dir.rename(&temp, dir, name, Rename::Replace));
     if result.is_err() {
         // The old file is still in place; only the leftover is in the way of the next attempt.
         let _ = dir.unlink(&temp);
     }
-    result?;
-    dir.sync()
+    result
 }
 
 /// Under which name the next bytes of `name` are written.

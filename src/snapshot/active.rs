@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_prefix_has_the_digest_of_its_bytes() {
-        let bytes: Vec<u8> = (0..5000u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..5000u32).map(|n| ((n * n) >> 3) as u8).collect();
         for chunk in [1, 7, 1000, 1024, 5000] {
             for batch in [1, 3, 999, 1024, 1025, 4999, 5000] {
                 let mut hash = PrefixHash::new();

@@ -35,6 +35,8 @@ impl SnapshotManager {
             let without = match catalogue {
                 Some(mut catalogue) => {
                     catalogue.snapshots.retain(|r| r.id != id);
+                    // No id is given out twice, also where the catalogue did not know of this one.
+                    catalogue.last_id = catalogue.last_id.max(Some(id));
                     Ok(catalogue)
                 }
                 None => store.reconcile().map(|reconciled| reconciled.catalogue),

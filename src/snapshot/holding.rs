@@ -37,8 +37,9 @@ impl SnapshotManager {
 
     fn holding_records(&self, store: &Store, part: &Scope) -> Result<Vec<Record>> {
         let mut records = self.records(store)?;
-        records
-            .retain(|record| *part == Scope::All || record.logs.iter().any(|log| part.has(&log.topic, log.partition)));
+        // One that could never be read may hold anything.
+        let has = |record: &Record| record.logs.iter().any(|log| part.has(&log.topic, log.partition));
+        records.retain(|record| *part == Scope::All || record.root.is_empty() || has(record));
         Ok(records)
     }
 }

@@ -72,6 +72,12 @@ impl PrunePlan {
         &self.steps
     }
 
+    /// Without the snapshots of other scopes than this one, as [`SnapshotInfo::scope`](super::SnapshotInfo::scope) has it.
+    pub fn only(mut self, scope: &str) -> Self {
+        self.steps.retain(|step| step.scope.to_string() == scope);
+        self
+    }
+
     /// Those that remove.
     pub fn removals(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|s| s.remove)

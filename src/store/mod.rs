@@ -41,7 +41,9 @@ pub use state::{State, Verification};
 pub use time::rfc3339;
 
 use crate::error::{Error, Result, ValidationError};
-use crate::fs::{Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file, replace_file, try_lock_dir};
+use crate::fs::{
+    Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file, replace_file, replace_unsettled, try_lock_dir,
+};
 use crate::observe::Observer;
 
 /// The name of a store within a log directory.
@@ -279,19 +281,22 @@ impl Store {
     /// Makes all names in the store durable, and brings the catalogue up to date where that is possible: one sync does for
     /// both. A catalogue that cannot be had or written is no failure of the operation that calls this, since it is rebuilt
     /// from the directories whenever it is read.
-    pub(crate) fn settle(&self, catalogue: Result<Catalogue>, guard: &Guard, observer: &Observer) -> Result<()> {
-        match catalogue.and_then(|catalogue| self.write_catalogue(&catalogue, guard)) {
-            Ok(()) => Ok(()),
-            Err(e) => {
-                observer.warn(&format!("{e}; the catalogue will be rebuilt, no snapshot is affected"));
-                self.dir.sync()
-            }
+    pub(crate) fn settle(&self, catalogue: Result<Catalogue>, _exclusive: &Guard, observer: &Observer) -> Result<()> {
+        if let Err(e) = catalogue.and_then(|catalogue| self.put_catalogue(&catalogue)) {
+            observer.warn(&format!("{e}; the catalogue will be rebuilt, no snapshot is affected"));
         }
+        self.dir.sync()
     }
 
     /// Replaces `snapshots.json`, durably.
     pub(crate) fn write_catalogue(&self, catalogue: &Catalogue, _exclusive: &Guard) -> Result<()> {
-        replace_file(&self.dir, CATALOGUE, &catalogue.to_bytes()?, 0o666).map_err(|e| {
+        self.put_catalogue(catalogue)?;
+        self.dir.sync()
+    }
+
+    /// Replaces `snapshots.json`; the caller syncs the store.
+    fn put_catalogue(&self, catalogue: &Catalogue) -> Result<()> {
+        replace_unsettled(&self.dir, CATALOGUE, &catalogue.to_bytes()?, 0o666).map_err(|e| {
             let path = self.dir.path_of(CATALOGUE);
             match self.dir.try_stat(CATALOGUE) {
                 Ok(Some(stat)) if stat.kind == FileKind::Dir => ValidationError::Refused {

@@ -8,6 +8,7 @@ mod demo;
 mod documented;
 mod interrupt;
 mod places;
+mod run;
 mod stage;
 #[path = "../support/process.rs"]
 #[allow(dead_code)]

@@ -80,6 +80,8 @@ pub enum Command {
     Delete(Delete),
     /// Delete what the rules no longer keep
     Prune(Prune),
+    /// Create, prune, verify and try out snapshots by the clock, as a configuration says
+    Run(Run),
     /// Rebuild the catalogue from the directories and remove what a dead process left
     Repair(Repair),
     /// Measure what a snapshot costs on a disk of yours, beside cp, rsync and restic
@@ -293,6 +295,17 @@ pub struct Prune {
     /// Show what would go, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What is to be done, and when
+    #[arg(long, value_name = "FILE", env = "COWLOG_CONFIG", default_value = "/etc/cowlog/cowlog.toml",
+          value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// Do what is due, and end: for a timer or for cron
+    #[arg(long)]
+    pub once: bool,
 }
 
 #[derive(Debug, Args)]

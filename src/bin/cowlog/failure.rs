@@ -60,14 +60,7 @@ impl Failure {
         match self {
             Failure::Usage(_) => 2,
             Failure::Output(_) | Failure::Demo(_) => 1,
-            Failure::Library(e) => match e.kind() {
-                Kind::Validation if e.is_not_found() => 10,
-                Kind::Validation => 2,
-                Kind::Filesystem => 1,
-                Kind::Concurrency => 11,
-                Kind::Integrity => DAMAGED,
-                Kind::Interrupted => INTERRUPTED,
-            },
+            Failure::Library(e) => exit_code_of(e),
         }
     }
 
@@ -81,27 +74,52 @@ impl Failure {
 
     pub fn hint(&self) -> Option<String> {
         match self {
-            Failure::Library(Error::Concurrency(ConcurrencyError::TooSoon { .. })) => {
-                Some("`--force` takes one all the same, `--min-interval` sets another interval".into())
-            }
-            Failure::Library(e) => e.hint(),
+            Failure::Library(e) => hint_of(e),
             Failure::Usage(_) => Some("`cowlog --help` shows the commands".into()),
             Failure::Output(_) | Failure::Demo(_) => None,
         }
     }
 
     pub fn to_json(&self) -> ErrorJson {
-        let (kind, path) = match self {
-            Failure::Library(e) => (e.kind(), e.path().map(lossy)),
-            Failure::Usage(_) => (Kind::Validation, None),
-            Failure::Output(_) => (Kind::Filesystem, None),
-            Failure::Demo(_) => (Kind::Integrity, None),
+        let kind = match self {
+            Failure::Library(e) => return ErrorJson { error: ErrorBody::from(e) },
+            Failure::Usage(_) => Kind::Validation,
+            Failure::Output(_) => Kind::Filesystem,
+            Failure::Demo(_) => Kind::Integrity,
         };
-        let damage = match self {
-            Failure::Library(Error::Integrity(e)) => e.damage.clone(),
+        let (message, hint) = (self.message(), self.hint());
+        ErrorJson { error: ErrorBody { kind, message, path: None, hint, damage: Vec::new() } }
+    }
+}
+
+impl From<&Error> for ErrorBody {
+    fn from(e: &Error) -> Self {
+        let damage = match e {
+            Error::Integrity(e) => e.damage.clone(),
             _ => Vec::new(),
         };
-        ErrorJson { error: ErrorBody { kind, message: self.message(), path, hint: self.hint(), damage } }
+        ErrorBody { kind: e.kind(), message: e.to_string(), path: e.path().map(lossy), hint: hint_of(e), damage }
+    }
+}
+
+/// The exit code for an error of the library.
+pub fn exit_code_of(e: &Error) -> u8 {
+    match e.kind() {
+        Kind::Validation if e.is_not_found() => 10,
+        Kind::Validation => 2,
+        Kind::Filesystem => 1,
+        Kind::Concurrency => 11,
+        Kind::Integrity => DAMAGED,
+        Kind::Interrupted => INTERRUPTED,
+    }
+}
+
+fn hint_of(e: &Error) -> Option<String> {
+    match e {
+        Error::Concurrency(ConcurrencyError::TooSoon { .. }) => {
+            Some("`--force` takes one all the same, `--min-interval` sets another interval".into())
+        }
+        e => e.hint(),
     }
 }
 

@@ -44,6 +44,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
+    if let Command::Run(args) = cli.command {
+        // It heeds signals in a way of its own.
+        return commands::run::run(session::settings(&cli.global), output, args);
+    }
     let session = Session::new(&cli.global, output);
     match cli.command {
         Command::Create(args) => commands::create::run(session, args),
@@ -54,6 +58,7 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         Command::Restore(args) => commands::restore::run(session, args),
         Command::Delete(args) => commands::delete::run(session, args),
         Command::Prune(args) => commands::prune::run(session, args),
+        Command::Run(_) => Ok(DONE),
         Command::Repair(args) => commands::repair::run(session, args),
         Command::Completions(args) => commands::completions::run(session, args),
         Command::Bench(args) => bench::run(session, args),

@@ -54,6 +54,13 @@ impl Output {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 
+    /// Prints a warning on standard error, unless nobody wants any.
+    pub fn warning(&self, text: &str) {
+        if !self.quiet {
+            self.note(&format!("cowlog: warning: {}", printable(text)));
+        }
+    }
+
     /// Reports a failure: on standard error for people, as the JSON value for programs.
     pub fn failure(&self, failure: &Failure) {
         if self.json {

@@ -9,7 +9,6 @@ use cowlog::observe::{Event, Observer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::output::Output;
-use crate::style::printable;
 use crate::units;
 
 const BY_BYTES: &str = "{msg:>8} {wide_bar:.cyan/dim} {binary_bytes:>10} of {binary_total_bytes}  {binary_bytes_per_sec:>12}  {eta:>4} left";
@@ -101,9 +100,7 @@ impl Progress {
             Event::Advance { files, bytes } => {
                 self.bar.inc(if self.by_bytes.load(Ordering::Relaxed) { bytes } else { files });
             }
-            Event::Warning(text) if !self.output.quiet => {
-                self.bar.suspend(|| self.output.note(&format!("cowlog: warning: {}", printable(text))));
-            }
+            Event::Warning(text) => self.bar.suspend(|| self.output.warning(text)),
             _ => {}
         }
     }

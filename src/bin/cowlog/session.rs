@@ -27,14 +27,7 @@ impl Session {
         let progress = Progress::new(output);
         let observer = progress.observer();
         interrupt::install(&observer);
-        let defaults = SnapshotConfig::default();
-        let config = SnapshotConfig {
-            lock_timeout: global.lock_timeout.unwrap_or(defaults.lock_timeout),
-            store: global.store.clone(),
-            allow_network: global.allow_network,
-            observer,
-            ..defaults
-        };
+        let config = SnapshotConfig { observer, ..settings(global) };
         Session { output, progress, config }
     }
 
@@ -59,6 +52,17 @@ impl Session {
     /// The time of day in milliseconds since 1970.
     pub fn now(&self) -> i64 {
         self.config.clock.now()
+    }
+}
+
+/// What follows from the global flags.
+pub fn settings(global: &Global) -> SnapshotConfig {
+    let defaults = SnapshotConfig::default();
+    SnapshotConfig {
+        lock_timeout: global.lock_timeout.unwrap_or(defaults.lock_timeout),
+        store: global.store.clone(),
+        allow_network: global.allow_network,
+        ..defaults
     }
 }
 

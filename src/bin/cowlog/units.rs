@@ -2,51 +2,10 @@
 
 use std::time::Duration;
 
+pub use cowlog::units::{parse_bytes, parse_duration};
+
 const BINARY: [(&str, u64); 5] =
     [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("PiB", 1 << 50)];
-const DECIMAL: [(&str, u64); 5] =
-    [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000), ("PB", 1_000_000_000_000_000)];
-const TIMES: [(&str, u64); 6] =
-    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("ms", 1), ("m", 60_000), ("s", 1_000)];
-
-/// `4096`, `500MB`, `10GiB`. Without a unit: bytes.
-pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is not a size: write for instance 4096, 500MB or 10GiB");
-    let (number, unit) = split_number(text).ok_or_else(wrong)?;
-    let factor = match unit {
-        "" | "B" => 1,
-        "KB" => 1_000,
-        unit => BINARY.iter().chain(&DECIMAL).find(|(name, _)| *name == unit).map(|(_, f)| *f).ok_or_else(wrong)?,
-    };
-    number.checked_mul(factor).ok_or_else(|| format!("{text:?} is more than 16 EiB"))
-}
-
-/// `90s`, `24h`, `7d`, `1h30m`; also `w`, `m`, `ms`. Units must become smaller; only 0 needs none.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time: write for instance 90s, 24h, 7d or 1h30m");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let (mut rest, mut total, mut last) = (text, 0u64, u64::MAX);
-    while !rest.is_empty() {
-        let (number, after) = split_number(rest).ok_or_else(wrong)?;
-        let (name, factor) = TIMES.iter().find(|(name, _)| after.starts_with(name)).ok_or_else(wrong)?;
-        if *factor >= last {
-            return Err(wrong());
-        }
-        last = *factor;
-        let part = number.checked_mul(*factor).ok_or_else(wrong)?;
-        total = total.checked_add(part).ok_or_else(wrong)?;
-        rest = after.strip_prefix(name).unwrap_or_default();
-    }
-    if last == u64::MAX { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
-}
-
-fn split_number(text: &str) -> Option<(u64, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, rest) = text.split_at(end);
-    Some((digits.parse().ok()?, rest))
-}
 
 /// `0 B`, `999 B`, `1.5 MiB`: three figures at most behind the first, binary units.
 pub fn bytes(n: u64) -> String {
@@ -108,61 +67,6 @@ pub fn plural(n: u64, one: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_parse_strictly() {
-        for (text, n) in [
-            ("0", 0),
-            ("4096", 4096),
-            ("4096B", 4096),
-            ("500MB", 500_000_000),
-            ("1kB", 1000),
-            ("1KB", 1000),
-            ("10GiB", 10 << 30),
-            ("18446744073709551615", u64::MAX),
-        ] {
-            assert_eq!(parse_bytes(text), Ok(n), "{text}");
-        }
-        for bad in [
-            "",
-            "GiB",
-            "10G",
-            "10 GiB",
-            " 1",
-            "1.5GiB",
-            "-1",
-            "+1",
-            "1e3",
-            "10gib",
-            "16384PiB",
-            "18446744073709551616",
-            "1٣",
-        ] {
-            assert!(parse_bytes(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn durations_parse_strictly() {
-        let s = Duration::from_secs;
-        for (text, d) in [
-            ("0", s(0)),
-            ("0s", s(0)),
-            ("90s", s(90)),
-            ("24h", s(86_400)),
-            ("7d", s(604_800)),
-            ("2w", s(1_209_600)),
-            ("5m", s(300)),
-            ("250ms", Duration::from_millis(250)),
-            ("1h30m", s(5_400)),
-            ("1s500ms", Duration::from_millis(1_500)),
-        ] {
-            assert_eq!(parse_duration(text), Ok(d), "{text}");
-        }
-        for bad in ["", "1", "h", "1 h", "1.5h", "-1s", "30m1h", "1h1h", "1y", "1H", "9999999999999999999w", "1h30"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn figures_read_well() {

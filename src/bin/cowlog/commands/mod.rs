@@ -7,6 +7,7 @@ pub mod list;
 pub mod prune;
 pub mod repair;
 pub mod restore;
+pub mod run;
 pub mod show;
 pub mod topics;
 pub mod verify;

@@ -1,0 +1,126 @@
+//! One task of one source, done.
+
+use serde::Serialize;
+
+use super::config::SourceConfig;
+use super::drill::{DrillReport, drill};
+use super::plan::Task;
+use crate::error::{Error, IntegrityError, Result};
+use crate::fs::Dir;
+use crate::snapshot::{Created, Deleted, Level, SnapshotConfig, SnapshotInfo, SnapshotManager, VerifyReport};
+
+/// What came of a task.
+#[derive(Debug, Serialize)]
+#[serde(tag = "task", rename_all = "lowercase")]
+pub enum Outcome {
+    /// A snapshot was taken, and some that the policy no longer keeps were deleted.
+    Create {
+        /// The new one.
+        created: Box<Created>,
+        /// Those that went.
+        pruned: Vec<Deleted>,
+        /// Why not all went that should have.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        not_pruned: Option<String>,
+    },
+    /// A snapshot was verified and is whole; `None` where there is none.
+    Verify {
+        /// What was found.
+        report: Option<VerifyReport>,
+    },
+    /// A snapshot was restored and read.
+    Drill {
+        /// What was found.
+        report: DrillReport,
+    },
+}
+
+/// Does it. Damage that is found is an error.
+pub(super) fn run(source: &SourceConfig, task: Task, base: &SnapshotConfig) -> Result<Outcome> {
+    let manager = source.manager(base)?;
+    match task {
+        Task::Create => create(source, &manager),
+        Task::Verify => verify(source, &manager),
+        Task::Drill => {
+            let into = source.drill.as_ref().map_or(source.path.as_path(), |drill| drill.into.as_path());
+            Ok(Outcome::Drill { report: drill(source, &manager, &Dir::open(into)?)? })
+        }
+    }
+}
+
+fn create(source: &SourceConfig, manager: &SnapshotManager) -> Result<Outcome> {
+    // Parts of a data directory have policies of their own.
+    let prune = |scope: &str| manager.prune(&manager.plan_prune(&source.keep)?.only(scope));
+    // The schedule says when it is time.
+    let take = || manager.create().force(true).run();
+    let mut pruned = Vec::new();
+    let created = match take() {
+        // What is to go holds the space.
+        Err(Error::Filesystem(e)) if is_full(e.source.kind()) => {
+            pruned = manager.get("latest").and_then(|latest| prune(&latest.scope)).unwrap_or_default();
+            if pruned.is_empty() {
+                return Err(e.into());
+            }
+            take()?
+        }
+        other => other?,
+    };
+    // The snapshot is there, whatever keeps an old one from going.
+    let not_pruned = match prune(&created.snapshot.scope) {
+        Ok(gone) => {
+            pruned.extend(gone);
+            None
+        }
+        Err(e) => Some(e.to_string()),
+    };
+    Ok(Outcome::Create { created: Box::new(created), pruned, not_pruned })
+}
+
+fn is_full(kind: std::io::ErrorKind) -> bool {
+    matches!(kind, std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+fn verify(source: &SourceConfig, manager: &SnapshotManager) -> Result<Outcome> {
+    let level = source.verify.as_ref().map_or(Level::Full, |(_, level)| *level);
+    if manager.store_path()?.is_none() && source.create.is_none() {
+        // Nobody will ever make one: this names the places where it was looked for.
+        manager.get("latest")?;
+    }
+    let (damaged, sound): (Vec<SnapshotInfo>, Vec<SnapshotInfo>) = manager.list()?.into_iter().partition(is_damaged);
+    // Whose bytes have not been read for longest.
+    let read = |s: &SnapshotInfo| s.verified.as_ref().map(|v| v.at.clone()).max(s.oldest_read.clone());
+    let report = match sound.into_iter().min_by_key(read) {
+        Some(next) => {
+            let report = manager.verify(&next.id, level)?;
+            if !report.ok {
+                return Err(damage(next, report));
+            }
+            Some(report)
+        }
+        None => None,
+    };
+    // Damage that was found before is not forgotten because others are whole.
+    match damaged.into_iter().next() {
+        None => Ok(Outcome::Verify { report }),
+        Some(known) => {
+            let what = format!("{} is damaged", known.id);
+            let hint = Some(format!("`cowlog verify` tells of all damage; delete {} when it is of no use", known.id));
+            Err(IntegrityError { hint, ..IntegrityError::new(known.path, what) }.into())
+        }
+    }
+}
+
+fn is_damaged(s: &SnapshotInfo) -> bool {
+    s.damaged.is_some() || s.verified.as_ref().is_some_and(|verified| !verified.ok)
+}
+
+fn damage(of: SnapshotInfo, report: VerifyReport) -> Error {
+    let files: Vec<&str> = report.damage.iter().map(|d| d.path.as_str()).take(3).collect();
+    let files = match report.damage.len().saturating_sub(files.len()) {
+        0 => files.join(", "),
+        more => format!("{} and {more} more", files.join(", ")),
+    };
+    let hint = Some("`cowlog verify` tells of all damage and where an intact copy is".into());
+    let what = format!("{} is damaged: {files}", of.id);
+    IntegrityError { damage: report.damage, hint, ..IntegrityError::new(of.path, what) }.into()
+}
