@@ -57,8 +57,18 @@ pub fn due_at(source: &SourceConfig, task: Task, memory: &SourceMemory, now: i64
 
 /// The task that has been due for longest; of several the most urgent.
 pub fn due(source: &SourceConfig, memory: &SourceMemory, now: i64) -> Option<Task> {
-    let due = Task::ALL.into_iter().filter_map(|task| Some((due_at(source, task, memory, now)?, task)));
-    due.filter(|(at, _)| *at <= now).min().map(|(_, task)| task)
+    due_of(source, Task::ALL.into_iter(), memory, now).map(|(_, task)| task)
+}
+
+/// The same among some tasks, with the time since when it has been due.
+pub(super) fn due_of(
+    source: &SourceConfig,
+    tasks: impl Iterator<Item = Task>,
+    memory: &SourceMemory,
+    now: i64,
+) -> Option<(i64, Task)> {
+    let due = tasks.filter_map(|task| Some((due_at(source, task, memory, now)?, task)));
+    due.filter(|(at, _)| *at <= now).min()
 }
 
 /// When something of the source is due next.

@@ -208,10 +208,16 @@ fn absolute(text: &Text) -> Checked<PathBuf> {
     })
 }
 
+const LONGEST_NAME: usize = 100;
+
+/// Whether a name may have this in it.
+fn of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
 fn is_name(text: &Text) -> Checked<String> {
     parsed(text, |name| {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        match (1..=100).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(legal) {
+        match (1..=LONGEST_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(of_name) {
             true => Ok(name.to_owned()),
             false => Err(format!("{name:?} is no name: up to 100 letters, digits, dots, dashes and underscores")),
         }
@@ -225,8 +231,7 @@ fn name_of(path: &Path, part: &Scope) -> String {
         Scope::All => name,
         part => format!("{name}.{part}"),
     };
-    let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let name: String = name.trim_start_matches('.').chars().filter(legal).take(100).collect();
+    let name: String = name.trim_start_matches('.').chars().filter(|c| of_name(*c)).take(LONGEST_NAME).collect();
     if name.is_empty() { "source".into() } else { name }
 }
 

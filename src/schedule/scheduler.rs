@@ -243,11 +243,8 @@ impl Inner {
         let due = idle.filter_map(|source| {
             let memory = self.memory.sources.get(&source.name).unwrap_or(&nothing);
             let untried = |task: &Task| tried.is_none_or(|tried| !tried.contains(&(source.name.clone(), *task)));
-            let due = Task::ALL.into_iter().filter(untried).filter_map(|task| {
-                let at = plan::due_at(source, task, memory, now)?;
-                (at <= now).then_some((at, task))
-            });
-            due.min().map(|(at, task)| (at, source, task))
+            let (at, task) = plan::due_of(source, Task::ALL.into_iter().filter(untried), memory, now)?;
+            Some((at, source, task))
         });
         due.min_by_key(|(at, ..)| *at).map(|(_, source, task)| (source.clone(), task))
     }

@@ -202,16 +202,12 @@ impl SnapshotManager {
     /// The records, and the scope that the source's path selects among them; `None` selects all.
     fn scoped(&self, store: &Store) -> Result<(Vec<Record>, Option<Scope>)> {
         let mut records = store.reconcile()?.catalogue.snapshots;
-        if let Some(part) = &self.part {
-            records.retain(|r| r.scope == *part || r.root.is_empty());
-            return Ok((records, Some(part.clone())));
-        }
-        let Some(found) = self.location()? else { return Ok((records, None)) };
-        let scope = match self.config.store {
-            None => found.scope,
+        let scope = match (&self.part, &self.config.store) {
+            (Some(part), _) => Some(part.clone()),
+            (None, None) => self.location()?.and_then(|found| found.scope),
             // A store that was named may be that of a data directory, or of a log that stands alone under such a name.
-            Some(_) if records.iter().all(|r| r.scope == Scope::All && r.logs.is_empty()) => None,
-            Some(_) => store::partition_scope(&self.fs.canonical(&self.source)),
+            (None, Some(_)) if records.iter().all(|r| r.scope == Scope::All && r.logs.is_empty()) => None,
+            (None, Some(_)) => store::partition_scope(&self.fs.canonical(&self.source)),
         };
         if let Some(scope) = &scope {
             // A snapshot that was never read could be of any scope.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cowlog::schedule::{Config, Outcome, Ran, Scheduler, Told};
+use cowlog::schedule::{Config, Outcome, Ran, Scheduler, Task, Told};
 use cowlog::snapshot::SnapshotConfig;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -19,7 +19,7 @@ use crate::units::{bytes, count, duration, plural};
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
     source: &'a str,
-    task: &'static str,
+    task: Task,
     elapsed_ms: f64,
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,11 +114,7 @@ impl Tally {
         self.jobs += 1;
         let shown = Shown {
             source: &ran.source,
-            task: match ran.task {
-                cowlog::schedule::Task::Create => "create",
-                cowlog::schedule::Task::Verify => "verify",
-                cowlog::schedule::Task::Drill => "drill",
-            },
+            task: ran.task,
             elapsed_ms: ran.took.as_secs_f64() * 1000.0,
             ok: ran.result.is_ok(),
             result: ran.result.as_ref().ok(),
