@@ -22,6 +22,14 @@ fn parse(text: &str) -> cowlog::Result<Config> {
     Config::parse(text, Path::new("cowlog.toml"))
 }
 
+/// A path of colons and dots once made a name that began with a dot.
+#[test]
+fn a_source_without_a_name_gets_one_that_is_one() {
+    let text = "state = \"/s\"\n[[source]]\npath = \"/:::..:da`a\"\nevery = \"1h\"\n";
+    let config = Config::parse(text, Path::new("c")).expect("a configuration");
+    assert_eq!(config.sources[0].name, "daa");
+}
+
 #[test]
 fn a_configuration_is_read() {
     let config = parse(

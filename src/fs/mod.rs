@@ -151,6 +151,8 @@ pub enum LockMode {
 pub struct Volume {
     /// Bytes that this user can still write.
     pub available: u64,
+    /// Bytes of all of it.
+    pub size: u64,
     /// The type.
     pub kind: VolumeKind,
 }

@@ -290,7 +290,11 @@ impl Fs for OsFs {
             _ => VolumeKind::Other,
         };
         let block = u64::try_from(s.block_size()).unwrap_or(0);
-        Ok(Volume { available: s.blocks_available().saturating_mul(block), kind })
+        Ok(Volume {
+            available: s.blocks_available().saturating_mul(block),
+            size: s.blocks().saturating_mul(block),
+            kind,
+        })
     }
 }
 

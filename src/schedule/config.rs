@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::plan::Task;
 use super::raw_config::{RawConfig, Wrong};
+use super::serve::Serve;
 use super::times::{Quiet, When};
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::{Dir, MethodChoice};
@@ -23,6 +24,8 @@ pub struct Config {
     pub workers: usize,
     /// What is snapshotted.
     pub sources: Vec<SourceConfig>,
+    /// How it is served to others, where it is.
+    pub serve: Option<Serve>,
 }
 
 /// What is to be done with one source.

@@ -95,6 +95,11 @@ impl Past {
         self.failing = Some(Failing { since, why, kind: kind.to_owned() });
     }
 
+    /// It was not wanted this time.
+    pub(super) fn skip(&mut self) {
+        (self.under_way, self.retry_at) = (false, None);
+    }
+
     /// See [`Memory::normalise`].
     pub(super) fn normalise(&mut self, now: i64) {
         for time in [&mut self.begun, &mut self.succeeded] {

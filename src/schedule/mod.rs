@@ -10,6 +10,7 @@ mod memory;
 pub mod plan;
 mod raw_config;
 mod scheduler;
+mod serve;
 mod times;
 
 pub use config::{Config, Drill, SourceConfig};
@@ -18,4 +19,5 @@ pub use job::Outcome;
 pub use memory::{Failing, Memory, Past, SourceMemory};
 pub use plan::Task;
 pub use scheduler::{Ran, Running, Scheduler, Told};
+pub use serve::{Serve, Tls};
 pub use times::{Quiet, When};

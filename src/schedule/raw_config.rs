@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::config::{Config, Drill, SourceConfig};
+use super::serve::RawServe;
 use super::times::{Quiet, When};
 use crate::fs::MethodChoice;
 use crate::kafka::Profile;
@@ -25,13 +26,14 @@ pub(super) struct Wrong {
 }
 
 pub(super) type Checked<T> = std::result::Result<T, Wrong>;
-type Text = Spanned<String>;
+pub(super) type Text = Spanned<String>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
     state: Text,
     workers: Option<Spanned<usize>>,
+    serve: Option<Spanned<RawServe>>,
     #[serde(default)]
     defaults: RawTasks,
     #[serde(default)]
@@ -119,7 +121,7 @@ impl RawConfig {
         let mut sources = Vec::with_capacity(self.source.len());
         for source in self.source {
             let at = source.span();
-            let source = source.into_inner().or(&self.defaults).check(&at)?;
+            let source = source.into_inner().or(&self.defaults).check(&at, self.serve.is_some())?;
             if !names.insert(source.name.clone()) {
                 return Err(Wrong { at, why: format!("two sources are called {:?}; give one a `name`", source.name) });
             }
@@ -129,7 +131,8 @@ impl RawConfig {
             }
             sources.push(source);
         }
-        Ok(Config { state, workers, sources })
+        let serve = self.serve.map(|serve| serve.into_inner().check()).transpose()?;
+        Ok(Config { state, workers, sources, serve })
     }
 }
 
@@ -150,7 +153,8 @@ impl RawSource {
         self
     }
 
-    fn check(self, at: &Range<usize>) -> Checked<SourceConfig> {
+    /// Of a source of a server others may decide when something is to be done.
+    fn check(self, at: &Range<usize>, served: bool) -> Checked<SourceConfig> {
         let path = absolute(&self.path)?;
         let part = part(self.topic.as_ref(), self.partition.as_ref())?;
         let name = match &self.name {
@@ -172,7 +176,7 @@ impl RawSource {
                 None => return Err(Wrong { at: at.clone(), why: "`drill` needs `every` or `cron`".into() }),
             },
         };
-        if create.is_none() && verify.is_none() && drill.is_none() {
+        if !served && create.is_none() && verify.is_none() && drill.is_none() {
             let why = format!("nothing is to be done with {name:?}: give it `every`, `cron`, `verify` or `drill`");
             return Err(Wrong { at: at.clone(), why });
         }
@@ -197,11 +201,11 @@ impl RawSource {
     }
 }
 
-fn parsed<T>(text: &Text, parse: impl FnOnce(&str) -> std::result::Result<T, String>) -> Checked<T> {
+pub(super) fn parsed<T>(text: &Text, parse: impl FnOnce(&str) -> std::result::Result<T, String>) -> Checked<T> {
     parse(text.get_ref()).map_err(|why| Wrong { at: text.span(), why })
 }
 
-fn absolute(text: &Text) -> Checked<PathBuf> {
+pub(super) fn absolute(text: &Text) -> Checked<PathBuf> {
     parsed(text, |text| match Path::new(text) {
         path if path.is_absolute() => Ok(path.to_owned()),
         _ => Err(format!("{text:?} is not absolute: it would depend on where the program was started")),
@@ -231,7 +235,8 @@ fn name_of(path: &Path, part: &Scope) -> String {
         Scope::All => name,
         part => format!("{name}.{part}"),
     };
-    let name: String = name.trim_start_matches('.').chars().filter(|c| of_name(*c)).take(LONGEST_NAME).collect();
+    let name: String = name.chars().filter(|c| of_name(*c)).collect();
+    let name: String = name.trim_start_matches('.').chars().take(LONGEST_NAME).collect();
     if name.is_empty() { "source".into() } else { name }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ type Hook = dyn Fn(Told<'_>) + Send + Sync;
 
 /// What a scheduler tells while it works. Whoever is told must not call the scheduler.
 pub enum Told<'a> {
+    /// A job begins.
+    Began(&'a Running),
     /// A job tells of its progress.
     Progress(&'a Running, Event<'a>),
     /// A job has ended.
@@ -61,6 +64,21 @@ pub struct Running {
     /// Since when, in milliseconds since 1970 UTC.
     pub since: i64,
     observer: Observer,
+    /// Somebody does not want it done now.
+    unwanted: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// Cancels it, which undoes what it has begun. It is done again when it comes round.
+    pub fn cancel(&self) {
+        self.unwanted.store(true, Ordering::SeqCst);
+        self.observer.cancel();
+    }
+
+    /// Whether somebody cancelled it.
+    pub fn is_cancelled(&self) -> bool {
+        self.unwanted.load(Ordering::SeqCst)
+    }
 }
 
 /// A job that was done.
@@ -72,6 +90,8 @@ pub struct Ran {
     pub task: Task,
     /// How long it took.
     pub took: Duration,
+    /// Whether somebody had it cancelled; it may have ended well all the same.
+    pub cancelled: bool,
     /// What came of it.
     pub result: Result<Outcome>,
 }
@@ -193,13 +213,16 @@ impl Scheduler {
         memory.sources.entry(source.name.clone()).or_default().tasks.entry(task).or_default().begin(now);
         // Before it begins: if the process dies now, the next one knows.
         self.remember(&inner.memory);
-        let running = Running { source: source.name.clone(), task, since: now, observer: Observer::default() };
+        let observer = Observer::default();
+        let unwanted = Arc::default();
+        let running = Running { source: source.name.clone(), task, since: now, observer, unwanted };
         inner.running.insert(source.name.clone(), running.clone());
         running
     }
 
     fn do_it(&self, source: &SourceConfig, running: Running) {
         let started = Instant::now();
+        (self.hook)(Told::Began(&running));
         let (hook, telling) = (self.hook.clone(), running.clone());
         let observer = running.observer.listening(move |event| hook(Told::Progress(&telling, event)));
         let config = SnapshotConfig { observer, ..self.base.clone() };
@@ -209,7 +232,8 @@ impl Scheduler {
             let fault = std::io::Error::other("this is a fault of cowlog: the job panicked");
             Err(Error::io("work on", &source.path, fault))
         });
-        let ran = Ran { source: running.source, task: running.task, took: started.elapsed(), result };
+        let cancelled = running.is_cancelled();
+        let ran = Ran { source: running.source, task: running.task, took: started.elapsed(), cancelled, result };
         (self.hook)(Told::Ended(&ran));
         let now = self.base.clock.now();
         let mut inner = self.lock();
@@ -271,6 +295,8 @@ impl Inner {
                     source.drill = Some(report.clone());
                 }
             }
+            // It comes round again; what it failed with before is as true as it was.
+            Err(Error::Interrupted) if ran.cancelled => past.skip(),
             Err(e) => {
                 let kind = serde_json::to_value(e.kind()).ok().and_then(|kind| kind.as_str().map(str::to_owned));
                 past.fail(now, &kind.unwrap_or_default(), e.to_string());

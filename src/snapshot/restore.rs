@@ -1,6 +1,7 @@
 //! Bringing a snapshot back, into a directory that does not exist yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -20,6 +21,8 @@ use crate::store::{FileManifest, Loaded, Scope, SourceKind, Store};
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
     target: PathBuf,
+    /// The directory that is to hold the target, where it has been opened already.
+    within: Option<Dir>,
     until_offset: Option<i64>,
     part: Option<Scope>,
     method: Detach,
@@ -40,7 +43,20 @@ pub enum Detach {
 impl RestoreOptions {
     /// All of the snapshot, to a directory that must not exist yet, in one that does.
     pub fn to(target: impl Into<PathBuf>) -> Self {
-        RestoreOptions { target: target.into(), until_offset: None, part: None, method: Detach::Auto }
+        RestoreOptions { target: target.into(), within: None, until_offset: None, part: None, method: Detach::Auto }
+    }
+
+    /// The same, in a directory that is open: whatever becomes of its path meanwhile, the target is made there.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` where `name` is no plain name.
+    pub fn within(dir: &Dir, name: impl AsRef<OsStr>) -> Result<Self> {
+        let name = name.as_ref();
+        if Path::new(name).file_name() != Some(name) {
+            return Err(ValidationError::refused(format!("{} is no name for a directory", name.display())).into());
+        }
+        Ok(RestoreOptions { within: Some(dir.clone()), ..RestoreOptions::to(dir.path_of(name)) })
     }
 
     /// Only what lies below an offset; the cut falls behind the last batch that ends below it.
@@ -105,7 +121,10 @@ impl SnapshotManager {
         let observer = &self.config().observer;
         let dirs = open_dirs(loaded)?;
         let of_one_log = loaded.manifest.source.kind == SourceKind::Log;
-        let target = Target::begin(self.fs(), &options.target, of_one_log, &self.deadline())?;
+        let target = match &options.within {
+            Some(dir) => Target::within(dir.clone(), &options.target, of_one_log, &self.deadline())?,
+            None => Target::begin(self.fs(), &options.target, of_one_log, &self.deadline())?,
+        };
         let reflink = match options.method {
             Detach::Copy => false,
             Detach::Auto | Detach::Reflink => can_reflink(loaded, &dirs, target.dir())?,

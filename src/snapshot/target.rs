@@ -26,7 +26,15 @@ impl Target {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(ValidationError::TargetExists { path }.into());
         };
-        let parent = Dir::open_on(fs.clone(), parent)?;
+        Self::within(Dir::open_on(fs.clone(), parent)?, &parent.join(name), of_one_log, deadline)
+    }
+
+    /// The same, where the directory that is to hold it is open.
+    pub(super) fn within(parent: Dir, target: &Path, of_one_log: bool, deadline: &Deadline) -> Result<Self> {
+        let path = target.to_owned();
+        let Some(name) = path.file_name() else {
+            return Err(ValidationError::TargetExists { path }.into());
+        };
         if parent.try_stat(name)?.is_some() {
             return Err(ValidationError::TargetExists { path: target.into() }.into());
         }

@@ -355,6 +355,7 @@ impl Fs for MemFs {
     fn volume(&self, _dir: &Handle) -> io::Result<Volume> {
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
-        Ok(Volume { available: state.abilities.capacity.saturating_sub(state.used), kind: state.abilities.kind })
+        let capacity = state.abilities.capacity;
+        Ok(Volume { available: capacity.saturating_sub(state.used), size: capacity, kind: state.abilities.kind })
     }
 }

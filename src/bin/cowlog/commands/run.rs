@@ -57,7 +57,7 @@ pub fn run(config: SnapshotConfig, output: Output, args: args::Run) -> Result<u8
         Told::Progress(running, cowlog::observe::Event::Warning(text)) => {
             output.warning(&format!("{}: {text}", running.source));
         }
-        Told::Progress(..) => {}
+        Told::Began(_) | Told::Progress(..) => {}
     })?;
     let scheduler = Arc::new(scheduler);
     let interrupted = Arc::new(AtomicBool::new(false));
