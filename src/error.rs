@@ -351,6 +351,7 @@ impl IntegrityError {
 }
 
 /// What is wrong with one file of a snapshot.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
     /// The file, relative to the snapshot's directory.
@@ -362,6 +363,7 @@ pub struct Damage {
 }
 
 /// Sorts of [`Damage`].
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -39,6 +39,8 @@
 //! Errors come in five families, see [`Error`]. How it works in detail: `docs/design.md` of the repository.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+#[cfg(feature = "console")]
+pub mod console;
 pub mod error;
 pub mod fs;
 pub mod kafka;

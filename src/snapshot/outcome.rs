@@ -10,6 +10,7 @@ use crate::fs::Method;
 use crate::store::{LogRecord, Record, rfc3339};
 
 /// One snapshot, as `create` and `list` show it.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SnapshotInfo {
     /// `snapshot-<ms>`, also the name of its directory.
@@ -40,6 +41,7 @@ pub struct SnapshotInfo {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogInfo>,
     /// Files by the method that brought them here.
+    #[cfg_attr(feature = "console", schema(value_type = BTreeMap<String, u64>))]
     pub methods: BTreeMap<Method, u64>,
     /// Bytes that `create` copied.
     pub bytes_copied: u64,
@@ -51,6 +53,7 @@ pub struct SnapshotInfo {
     pub root: String,
     /// The snapshot's directory.
     #[serde(serialize_with = "lossy")]
+    #[cfg_attr(feature = "console", schema(value_type = String))]
     pub path: PathBuf,
     /// Whether it is excepted from `prune`.
     pub pinned: bool,
@@ -115,6 +118,7 @@ impl From<LogRecord> for LogInfo {
 }
 
 /// One log of a snapshot of a data directory.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LogInfo {
     /// The topic.
@@ -139,6 +143,7 @@ pub struct LogInfo {
 }
 
 /// When a snapshot was last read through, and what was found.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// RFC 3339, UTC.
@@ -150,6 +155,7 @@ pub struct Verified {
 }
 
 /// What `create` did.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Serialize)]
 pub struct Created {
     /// The new snapshot.
@@ -165,6 +171,7 @@ pub struct Created {
 }
 
 /// Something of the source that a snapshot does not contain.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     /// Relative to the source.
@@ -198,6 +205,7 @@ pub struct VerifyReport {
 }
 
 /// How thoroughly to verify. Each level does what the ones before it do.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -246,6 +254,7 @@ pub struct LogEnd {
 }
 
 /// What `delete` or `prune` removed.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Deleted {
     /// The snapshot.

@@ -11,6 +11,8 @@ mod failure;
 mod interrupt;
 mod output;
 mod progress;
+#[cfg(feature = "console")]
+mod serve;
 mod session;
 mod style;
 mod table;
@@ -48,6 +50,10 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         // It heeds signals in a way of its own.
         return commands::run::run(session::settings(&cli.global), output, args);
     }
+    #[cfg(feature = "console")]
+    if let Command::Serve(args) = cli.command {
+        return serve::run(session::settings(&cli.global), output, args);
+    }
     let session = Session::new(&cli.global, output);
     match cli.command {
         Command::Create(args) => commands::create::run(session, args),
@@ -59,6 +65,8 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         Command::Delete(args) => commands::delete::run(session, args),
         Command::Prune(args) => commands::prune::run(session, args),
         Command::Run(_) => Ok(DONE),
+        #[cfg(feature = "console")]
+        Command::Serve(_) => Ok(DONE),
         Command::Repair(args) => commands::repair::run(session, args),
         Command::Completions(args) => commands::completions::run(session, args),
         Command::Bench(args) => bench::run(session, args),

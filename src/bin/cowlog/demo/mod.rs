@@ -6,10 +6,10 @@
 mod compare;
 mod damage;
 pub mod full_copy;
-mod kafka;
+pub mod kafka;
 mod live;
-mod report;
-mod stage;
+pub mod report;
+pub mod stage;
 pub mod synthetic;
 mod tidy;
 pub mod writer;

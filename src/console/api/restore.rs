@@ -1,0 +1,165 @@
+//! Restoring a snapshot, below the directories that the configuration names and nowhere else.
+
+use std::path::{Component, Path};
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::create::accepted;
+use super::{BadBody, NotChanged, Refused};
+use crate::console::app::{App, Order, Shared};
+use crate::console::auth::Operator;
+use crate::console::jobs::{Job, JobTask, New};
+use crate::console::problem::Problem;
+use crate::console::reading::{Body, Name};
+use crate::fs::Dir;
+use crate::kafka::datadir::is_topic_name;
+use crate::snapshot::{Detach, RestoreOptions};
+use crate::store::Scope;
+
+/// Where to, and how much.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Restore {
+    /// The directory to make: its path below `dir`. What lies above it must be there.
+    to: String,
+    /// One of the configured directories; needed where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dir: Option<String>,
+    /// Leave out the records from this offset on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    until_offset: Option<i64>,
+    /// Only this topic of a data directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    /// Only this partition of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    partition: Option<i32>,
+    /// How files get there.
+    #[serde(default)]
+    method: Method,
+}
+
+/// How files get into the new directory.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Method {
+    /// By reflink where the filesystem can, or else by copy.
+    #[default]
+    Auto,
+    /// By reflink, or not at all.
+    Reflink,
+    /// By copy.
+    Copy,
+}
+
+/// Restore a snapshot
+///
+/// Into a directory that does not exist yet, after every byte was verified.
+#[utoipa::path(post, path = "/api/snapshots/{id}/restore", tag = "snapshots", operation_id = "restore_snapshot", request_body = Restore,
+    params(("id" = String, Path, description = "`<source>~<id>`, or an id.")),
+    responses((status = 202, body = Job, headers(("Location" = String, description = "The job."))), Refused, NotChanged, BadBody))]
+pub(super) async fn restore(
+    State(app): State<Shared>,
+    Operator(who): Operator,
+    Name(id): Name,
+    Body(body): Body<Restore>,
+) -> Result<Response, Problem> {
+    let shown = serde_json::to_value(&body).unwrap_or_default();
+    let part = part(&body)?;
+    if body.until_offset.is_some_and(|offset| offset < 0) {
+        return Err(Problem::bad_request("no offset is below 0"));
+    }
+    let (found, options) = app
+        .read(move |app| {
+            let found = app.find(&id)?;
+            let (dir, name) = place(app, body.dir.as_deref(), &body.to)?;
+            if dir.try_stat(&name)?.is_some() {
+                let detail = format!("{} exists already", dir.path_of(&name).display());
+                return Err(Problem::bad_request(detail).hint("a restore never overwrites: name another directory"));
+            }
+            let mut options = RestoreOptions::within(&dir, &name)?.method(match body.method {
+                Method::Auto => Detach::Auto,
+                Method::Reflink => Detach::Reflink,
+                Method::Copy => Detach::Copy,
+            });
+            if let Some(offset) = body.until_offset {
+                options = options.until_offset(offset);
+            }
+            Ok((found, options))
+        })
+        .await?;
+    let (source, id) = (found.source.clone(), found.id.clone());
+    let new = New {
+        task: JobTask::Restore,
+        source: &found.source.name,
+        snapshot: Some(id.clone()),
+        by: &who.name,
+        asked: None,
+    };
+    let (job, _) = app
+        .order(Order { who: &who, new, body: shown }, move |config| {
+            let manager = source.manager(config)?;
+            match &part {
+                Some(part) => manager.restore_part(&id, part, options),
+                None => manager.restore_id(&id, options),
+            }
+        })
+        .await?;
+    Ok(accepted(&job))
+}
+
+fn part(body: &Restore) -> Result<Option<Scope>, Problem> {
+    match (&body.topic, body.partition) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(Problem::bad_request("a partition needs a topic")),
+        (Some(topic), _) if !is_topic_name(topic) => Err(Problem::bad_request("no topic can be called so")),
+        (_, Some(partition)) if partition < 0 => Err(Problem::bad_request("no partition is below 0")),
+        (Some(topic), Some(partition)) => Ok(Some(Scope::Partition { topic: topic.clone(), partition })),
+        (Some(topic), None) => Ok(Some(Scope::Topic(topic.clone()))),
+    }
+}
+
+/// The directory that is to hold the target, and the target's name in it. Each name on the way is opened in the directory
+/// before it, and a symbolic link is not followed: nothing that is done to the paths meanwhile leads anywhere else.
+fn place(app: &App, dir: Option<&str>, to: &str) -> Result<(Dir, String), Problem> {
+    let dirs = app.restore_dirs();
+    let chosen = match (dir, dirs.as_ref()) {
+        (_, []) => {
+            let problem = Problem::bad_request("nothing may be restored by way of this server");
+            return Err(problem.hint("name directories for it in the configuration: `restore_dirs` of [serve]"));
+        }
+        (None, [one]) => one,
+        (None, _) => {
+            return Err(Problem::bad_request("there are several directories to restore in: name one in `dir`"));
+        }
+        (Some(dir), all) => all.iter().find(|d| d.as_path() == Path::new(dir)).ok_or_else(|| {
+            let problem = Problem::bad_request(format!("{dir:?} is none of the directories to restore in"));
+            problem.hint("GET /api/whoami lists them")
+        })?,
+    };
+    let wrong = || Problem::bad_request(format!("{to:?} is no path below {}", chosen.display()));
+    if to.len() > 4096 || to.contains('\0') {
+        return Err(wrong());
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for part in Path::new(to).components() {
+        match part {
+            Component::Normal(name) => names.push(name.to_str().ok_or_else(wrong)?),
+            _ => return Err(wrong()),
+        }
+    }
+    let name = names.pop().ok_or_else(wrong)?;
+    let mut at = Dir::open(chosen)?;
+    for name in names {
+        at = at.open_dir(name).map_err(|e| {
+            let problem = Problem::bad_request(format!("{to:?} lies in no directory: {e}"));
+            problem.hint("make the directories above it first; symbolic links are not followed")
+        })?;
+    }
+    Ok((at, name.to_owned()))
+}

@@ -1,0 +1,187 @@
+//! What all requests share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{Semaphore, watch};
+
+use super::audit::{Audit, Deed};
+use super::auth::{Caller, Tokens};
+use super::jobs::{Job, Jobs, Live, New, Outcome};
+use super::metrics::Metrics;
+use super::problem::Problem;
+use crate::error::Error;
+use crate::observe::Event;
+use crate::schedule::Scheduler;
+use crate::snapshot::SnapshotConfig;
+
+pub(super) type Shared = Arc<App>;
+type Limiter = governor::DefaultDirectRateLimiter;
+type Keyed = governor::DefaultKeyedRateLimiter<String>;
+
+pub(super) struct App {
+    pub(super) scheduler: Arc<Scheduler>,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
+    pub(super) limits: Limits,
+    pub(super) base: SnapshotConfig,
+    pub(super) demo: bool,
+    pub(super) tokens: RwLock<Arc<Tokens>>,
+    pub(super) restore_dirs: RwLock<Arc<[std::path::PathBuf]>>,
+    pub(super) stopping: watch::Sender<bool>,
+    /// Whether the scheduler still runs.
+    pub(super) scheduling: AtomicBool,
+}
+
+/// How much may be asked for.
+pub(super) struct Limits {
+    /// By each token.
+    pub(super) known: Keyed,
+    /// By all together who are not known.
+    pub(super) unknown: Limiter,
+    /// Jobs of requests at once.
+    pub(super) jobs: Arc<Semaphore>,
+}
+
+/// What is to be done for whom.
+pub(super) struct Order<'a> {
+    pub(super) who: &'a Caller,
+    pub(super) new: New<'a>,
+    /// What was asked for, for the audit log.
+    pub(super) body: Value,
+}
+
+impl App {
+    pub(super) fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn restore_dirs(&self) -> Arc<[std::path::PathBuf]> {
+        self.restore_dirs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads something on a thread that may wait for a disk.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let app = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&app)).await;
+        done.unwrap_or_else(|_| Err(Problem::fault("this is a fault of cowlog: reading panicked")))
+    }
+
+    /// Begins a job. It goes on whether or not anybody waits for it: the handle gives what it came to.
+    pub(super) async fn order<T: Serialize>(
+        self: &Arc<Self>,
+        order: Order<'_>,
+        work: impl FnOnce(&SnapshotConfig) -> Result<T, Error> + Send + 'static,
+    ) -> Result<(Job, tokio::task::JoinHandle<Arc<Job>>), Problem> {
+        let work = move |config: &SnapshotConfig| match work(config) {
+            Err(e) => Outcome { result: None, error: Some(Problem::from(&e)) },
+            Ok(done) => Outcome { result: serde_json::to_value(done).ok(), error: None },
+        };
+        self.order_with(order, work).await
+    }
+
+    /// The same for work that may go well in part.
+    pub(super) async fn order_with(
+        self: &Arc<Self>,
+        order: Order<'_>,
+        work: impl FnOnce(&SnapshotConfig) -> Outcome + Send + 'static,
+    ) -> Result<(Job, tokio::task::JoinHandle<Arc<Job>>), Problem> {
+        let Ok(permit) = self.limits.jobs.clone().try_acquire_owned() else {
+            return Err(Problem::unavailable("too many jobs are running"));
+        };
+        let (source, who) = (order.new.source.to_owned(), order.who.clone());
+        let what = order.new.task;
+        let begun = {
+            let app = self.clone();
+            let (task, snapshot, by, asked) = (what, order.new.snapshot, who.name.clone(), order.new.asked);
+            let (source, body, who) = (source.clone(), order.body, who.clone());
+            // It is written down, and that waits for a disk.
+            let begin = tokio::task::spawn_blocking(move || {
+                let new = New { task, source: &source, snapshot: snapshot.clone(), by: &by, asked };
+                let begun = app.jobs.begin(new)?;
+                let (word, id) = (word(what), begun.0.id());
+                app.note(
+                    &who,
+                    &Deed {
+                        what: &word,
+                        source: Some(&source),
+                        snapshot: snapshot.as_deref(),
+                        job: Some(&id),
+                        asked: Some(body),
+                        result: "begun",
+                    },
+                );
+                Some(begun)
+            });
+            begin.await.ok().flatten()
+        };
+        let Some((live, observer)) = begun else {
+            return Err(Problem::unavailable("the server is about to end"));
+        };
+        let job = live.job();
+        let app = self.clone();
+        let handle = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let (jobs, telling) = (app.jobs.clone(), live.clone());
+            let observer = observer.listening(move |event: Event<'_>| jobs.tell(&telling, event));
+            let config = SnapshotConfig { observer, ..app.base.clone() };
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&config)));
+            let panicked = || Problem::fault("this is a fault of cowlog: the job panicked");
+            let outcome = done.unwrap_or_else(|_| Outcome { result: None, error: Some(panicked()) });
+            app.ended(&who, &live, outcome)
+        });
+        Ok((job, handle))
+    }
+
+    fn ended(&self, who: &Caller, live: &Live, outcome: Outcome) -> Arc<Job> {
+        let job = self.jobs.end(live, outcome);
+        let result = job.error.as_ref().map_or("done", |e| &e.detail);
+        self.note(
+            who,
+            &Deed {
+                what: &word(job.task),
+                source: Some(&job.source),
+                snapshot: job.snapshot.as_deref(),
+                job: Some(&job.id),
+                asked: None,
+                result,
+            },
+        );
+        job
+    }
+
+    /// Writes down what somebody did.
+    pub(super) fn note(&self, who: &Caller, deed: &Deed<'_>) {
+        tracing::info!(who = who.name, what = deed.what, source = deed.source, job = deed.job, result = deed.result);
+        if let Err(e) = self.audit.note(who, deed) {
+            tracing::error!(error = %e, what = deed.what, who = who.name, "the audit log could not be written");
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Why nobody should ask this server now.
+    pub(super) fn not_ready(&self) -> Option<String> {
+        if self.is_stopping() {
+            return Some("it is about to end".into());
+        }
+        if !self.scheduling.load(Ordering::SeqCst) {
+            return Some("the scheduler does not run".into());
+        }
+        let written = self.jobs.check().and_then(|()| self.audit.check());
+        written.err().map(|e| e.to_string())
+    }
+}
+
+/// `create`, `verify` and so on.
+pub(super) fn word(value: impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}

@@ -1,0 +1,385 @@
+//! What is being done, and what was: by requests and by the scheduler.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::broadcast;
+use utoipa::ToSchema;
+
+use super::journal::{Asked, Journal, Kept};
+use super::problem::Problem;
+use crate::error::Result;
+use crate::fs::{Clock, Dir};
+use crate::observe::{Event, Observer};
+use crate::schedule::{Running, Task};
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum JobTask {
+    Create,
+    Verify,
+    Restore,
+    Delete,
+    Prune,
+    Drill,
+}
+
+impl From<Task> for JobTask {
+    fn from(task: Task) -> JobTask {
+        match task {
+            Task::Create => JobTask::Create,
+            Task::Verify => JobTask::Verify,
+            Task::Drill => JobTask::Drill,
+        }
+    }
+}
+
+/// What has become of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// It is being done.
+    Running,
+    /// It went well.
+    Done,
+    /// It did not; `error` says why.
+    Failed,
+    /// Somebody cancelled it, and what it had begun was undone.
+    Cancelled,
+    /// The server ended before it did. What it had begun is swept or was undone.
+    Interrupted,
+}
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Job {
+    /// `j` and a number that grows.
+    pub id: String,
+    /// The source's name.
+    pub source: String,
+    /// What is done with it.
+    pub task: JobTask,
+    /// The snapshot that it is about, as far as that is known.
+    #[schema(required)]
+    pub snapshot: Option<String>,
+    /// Whose token asked for it; `schedule` where nobody's did.
+    pub by: String,
+    /// What has become of it.
+    pub state: JobState,
+    /// When it began, in milliseconds since 1970 UTC.
+    pub began_ms: i64,
+    /// When it ended.
+    #[schema(required)]
+    pub ended_ms: Option<i64>,
+    /// How far it is.
+    pub progress: Progress,
+    /// What the user should know and is no error.
+    pub warnings: Vec<String>,
+    /// What came of it: what the command of the same name prints with `--json`.
+    #[schema(required, value_type = Option<Object>)]
+    pub result: Option<Value>,
+    /// Why it did not go well.
+    #[schema(required)]
+    pub error: Option<Problem>,
+}
+
+/// How far a job is. Totals are 0 as long as they are not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// What is being done at the moment: `share`, `hash`, `sync`, `verify`, `restore`, `delete`.
+    pub phase: String,
+    /// Files of this phase that are done.
+    pub files: u64,
+    /// Of so many.
+    pub files_total: u64,
+    /// Bytes of this phase that are done.
+    pub bytes: u64,
+    /// Of so many.
+    pub bytes_total: u64,
+}
+
+/// What came of a job.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) result: Option<Value>,
+    pub(super) error: Option<Problem>,
+}
+
+/// A job that is about to begin.
+pub(super) struct New<'a> {
+    pub(super) task: JobTask,
+    pub(super) source: &'a str,
+    pub(super) snapshot: Option<String>,
+    pub(super) by: &'a str,
+    /// What the request called itself, to be known again.
+    pub(super) asked: Option<Asked>,
+}
+
+/// Of so many that have ended something is known.
+const REMEMBERED: usize = 500;
+const MOST_WARNINGS: usize = 100;
+/// A watcher is told of a running job this often at most, in milliseconds.
+const TELL_EVERY: i64 = 200;
+
+pub(super) struct Jobs {
+    inner: Mutex<Inner>,
+    journal: Journal,
+    changes: broadcast::Sender<Arc<Job>>,
+    clock: Clock,
+    ended: Box<dyn Fn(&Job) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Inner {
+    last: u64,
+    running: BTreeMap<u64, Arc<Live>>,
+    ended: BTreeMap<u64, Arc<Job>>,
+    asked: HashMap<String, (Asked, u64)>,
+    stopping: bool,
+}
+
+/// A job that is being done.
+pub(super) struct Live {
+    number: u64,
+    now: Mutex<Now>,
+    cancel: Cancel,
+}
+
+struct Now {
+    job: Job,
+    told: i64,
+    /// Somebody asked for that.
+    cancelled: bool,
+}
+
+enum Cancel {
+    Observer(Observer),
+    Scheduled(Running),
+}
+
+/// What an earlier request of the same name came to.
+pub(super) enum Earlier {
+    /// There was none.
+    None,
+    /// It was another request.
+    Another,
+    /// This is its job.
+    Job(Arc<Job>),
+}
+
+impl Jobs {
+    /// Reads what is known of earlier jobs: those that had not ended were interrupted. `ended` is told of each that ends.
+    pub(super) fn open(state: Dir, clock: Clock, ended: impl Fn(&Job) + Send + Sync + 'static) -> Result<Jobs> {
+        let (journal, kept) = Journal::open(state, REMEMBERED, clock.now())?;
+        let mut inner = Inner::default();
+        for Kept { number, job, asked } in kept {
+            inner.last = inner.last.max(number);
+            if let Some(asked) = asked {
+                inner.asked.insert(asked.key.clone(), (asked, number));
+            }
+            inner.ended.insert(number, Arc::new(job));
+        }
+        let changes = broadcast::Sender::new(1024);
+        Ok(Jobs { inner: Mutex::new(inner), journal, changes, clock, ended: Box::new(ended) })
+    }
+
+    /// Begins a job that a request asked for. `None` where the server is about to end.
+    pub(super) fn begin(&self, new: New<'_>) -> Option<(Arc<Live>, Observer)> {
+        let observer = Observer::default();
+        let live = self.enter(new, Cancel::Observer(observer.clone()))?;
+        Some((live, observer))
+    }
+
+    /// Notes that the scheduler has begun one.
+    pub(super) fn scheduled(&self, running: &Running) -> Option<Arc<Live>> {
+        let new =
+            New { task: running.task.into(), source: &running.source, snapshot: None, by: "schedule", asked: None };
+        self.enter(new, Cancel::Scheduled(running.clone()))
+    }
+
+    fn enter(&self, new: New<'_>, cancel: Cancel) -> Option<Arc<Live>> {
+        let mut inner = self.lock();
+        if inner.stopping {
+            return None;
+        }
+        inner.last += 1;
+        let number = inner.last;
+        let job = Job {
+            id: format!("j{number}"),
+            source: new.source.to_owned(),
+            task: new.task,
+            snapshot: new.snapshot,
+            by: new.by.to_owned(),
+            state: JobState::Running,
+            began_ms: self.clock.now(),
+            ended_ms: None,
+            progress: Progress::default(),
+            warnings: Vec::new(),
+            result: None,
+            error: None,
+        };
+        let live =
+            Arc::new(Live { number, now: Mutex::new(Now { job: job.clone(), told: 0, cancelled: false }), cancel });
+        inner.running.insert(number, live.clone());
+        if let Some(asked) = &new.asked {
+            inner.asked.insert(asked.key.clone(), (asked.clone(), number));
+        }
+        drop(inner);
+        self.journal.begun(number, &job, new.asked.as_ref());
+        let _ = self.changes.send(Arc::new(job));
+        Some(live)
+    }
+
+    /// A running job tells of itself.
+    pub(super) fn tell(&self, live: &Live, event: Event<'_>) {
+        let mut now = live.lock();
+        let progress = &mut now.job.progress;
+        match event {
+            Event::Phase { name, files, bytes } => {
+                let phase = name.to_owned();
+                *progress = Progress { phase, files: 0, files_total: files, bytes: 0, bytes_total: bytes };
+            }
+            Event::Advance { files, bytes } => {
+                progress.files = progress.files.saturating_add(files);
+                progress.bytes = progress.bytes.saturating_add(bytes);
+            }
+            Event::Warning(text) if now.job.warnings.len() < MOST_WARNINGS => now.job.warnings.push(text.to_owned()),
+            Event::Warning(_) => {}
+        }
+        let time = self.clock.now();
+        if (time - now.told).abs() >= TELL_EVERY {
+            now.told = time;
+            let _ = self.changes.send(Arc::new(now.job.clone()));
+        }
+    }
+
+    /// A job has ended.
+    pub(super) fn end(&self, live: &Live, outcome: Outcome) -> Arc<Job> {
+        let mut job = live.lock().job.clone();
+        let interrupted = outcome.error.as_ref().is_some_and(|e| e.kind == "interrupted");
+        job.state = match &outcome.error {
+            None => JobState::Done,
+            Some(_) if interrupted && live.is_cancelled() => JobState::Cancelled,
+            Some(_) if interrupted => JobState::Interrupted,
+            Some(_) => JobState::Failed,
+        };
+        if job.snapshot.is_none() {
+            let id = outcome.result.as_ref().and_then(|result| result.get("id")).and_then(Value::as_str);
+            job.snapshot = id.map(str::to_owned);
+        }
+        (job.result, job.error) = (outcome.result, outcome.error);
+        job.ended_ms = Some(self.clock.now().max(job.began_ms));
+        // Nobody is to hear that it has ended before that would be known after a crash.
+        self.journal.ended(live.number, &job);
+        let job = Arc::new(job);
+        let mut inner = self.lock();
+        inner.running.remove(&live.number);
+        inner.ended.insert(live.number, job.clone());
+        while inner.ended.len() > REMEMBERED {
+            let Some((gone, _)) = inner.ended.pop_first() else { break };
+            inner.asked.retain(|_, (_, number)| *number != gone);
+        }
+        drop(inner);
+        (self.ended)(&job);
+        let _ = self.changes.send(job.clone());
+        job
+    }
+
+    /// All that are known, the newest first.
+    pub(super) fn all(&self) -> Vec<Arc<Job>> {
+        let inner = self.lock();
+        let running = inner.running.iter().map(|(n, live)| (*n, Arc::new(live.lock().job.clone())));
+        let mut all: Vec<(u64, Arc<Job>)> =
+            running.chain(inner.ended.iter().map(|(n, job)| (*n, job.clone()))).collect();
+        all.sort_unstable_by_key(|(n, _)| std::cmp::Reverse(*n));
+        all.into_iter().map(|(_, job)| job).collect()
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Job>> {
+        let number = id.strip_prefix('j')?.parse().ok()?;
+        self.numbered(&self.lock(), number).filter(|job| job.id == id)
+    }
+
+    fn numbered(&self, inner: &Inner, number: u64) -> Option<Arc<Job>> {
+        let running = inner.running.get(&number).map(|live| Arc::new(live.lock().job.clone()));
+        running.or_else(|| inner.ended.get(&number).cloned())
+    }
+
+    /// What a request came to that called itself the same.
+    pub(super) fn earlier(&self, asked: &Asked) -> Earlier {
+        let inner = self.lock();
+        match inner.asked.get(&asked.key) {
+            None => Earlier::None,
+            Some((earlier, _)) if earlier.what != asked.what => Earlier::Another,
+            Some((_, number)) => self.numbered(&inner, *number).map_or(Earlier::None, Earlier::Job),
+        }
+    }
+
+    /// Asks a job to stop. `false` where it is not running.
+    pub(super) fn cancel(&self, id: &str) -> bool {
+        let inner = self.lock();
+        let number = id.strip_prefix('j').and_then(|n| n.parse::<u64>().ok());
+        match number.and_then(|number| inner.running.get(&number)) {
+            Some(live) => {
+                match &live.cancel {
+                    Cancel::Observer(observer) => observer.cancel(),
+                    Cancel::Scheduled(running) => running.cancel(),
+                }
+                live.lock().cancelled = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Lets no other begin, and stops those that requests asked for.
+    pub(super) fn stop(&self) {
+        let mut inner = self.lock();
+        inner.stopping = true;
+        for live in inner.running.values() {
+            if let Cancel::Observer(observer) = &live.cancel {
+                observer.cancel();
+            }
+        }
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.lock().running.len()
+    }
+
+    /// Every change from now on.
+    pub(super) fn watch(&self) -> broadcast::Receiver<Arc<Job>> {
+        self.changes.subscribe()
+    }
+
+    /// Whether what happens can be written down.
+    pub(super) fn check(&self) -> Result<()> {
+        self.journal.check()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn id(&self) -> String {
+        self.lock().job.id.clone()
+    }
+
+    pub(super) fn job(&self) -> Job {
+        self.lock().job.clone()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.lock().cancelled
+    }
+}

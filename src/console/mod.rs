@@ -1,0 +1,25 @@
+//! The server: an HTTP API, metrics and a web page over the snapshots of a configuration.
+//!
+//! What asks comes in through [`api`], is known by its token ([`auth`]), and is written down where it changes something
+//! ([`audit`]). What takes time is a job ([`jobs`]), whether a request or the scheduler began it. This is the only room
+//! with async code: it hands all work to the synchronous core.
+
+mod api;
+mod app;
+mod audit;
+mod auth;
+mod connections;
+mod jobs;
+mod journal;
+mod lines;
+mod metrics;
+mod page;
+mod problem;
+mod reading;
+mod server;
+mod sources;
+
+pub use auth::{Role, Tokens, new_token};
+pub use jobs::{Job, JobState, JobTask, Progress};
+pub use problem::Problem;
+pub use server::{Options, Server};

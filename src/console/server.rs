@@ -1,0 +1,389 @@
+//! The server: put together, started, stopped.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum_server::Handle;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use governor::{Quota, RateLimiter};
+use hyper_util::rt::TokioTimer;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::app::{App, Limits, Shared};
+use super::audit::Audit;
+use super::auth::{Reader, Tokens, known_only};
+use super::connections::Capped;
+use super::jobs::{Jobs, Live, Outcome};
+use super::metrics::{self, Metrics};
+use super::problem::Problem;
+use super::{api, page};
+use crate::error::{Error, Result, ValidationError};
+use crate::fs::Dir;
+use crate::schedule::{self, Config, Ran, Scheduler, Serve, Told};
+use crate::snapshot::SnapshotConfig;
+
+/// Bodies are small: nothing but what is to be done.
+const LARGEST_BODY: usize = 64 << 10;
+/// Whoever is slower is hung up on.
+const PATIENCE: Duration = Duration::from_secs(10);
+const MOST_CONNECTIONS: usize = 4096;
+/// Jobs of requests at once. There is no end of what one client may ask for otherwise.
+const MOST_JOBS: usize = 32;
+/// What runs is given this long to end when the server is stopped.
+const GRACE: Duration = Duration::from_secs(9);
+
+/// What the configuration does not say.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The tokens that are known, instead of those of the configuration.
+    pub tokens: Option<Tokens>,
+    /// Whether this is a demonstration with sample data.
+    pub demo: bool,
+}
+
+/// A running server, and the scheduler that belongs to it.
+///
+/// Dropping it without [`stop`](Self::stop) leaves it running until the process ends.
+pub struct Server {
+    app: Shared,
+    address: SocketAddr,
+    handle: Handle<SocketAddr>,
+    tls: Option<RustlsConfig>,
+    serve: Mutex<Serve>,
+    fixed_tokens: bool,
+    runtime: Runtime,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    scheduling: JoinHandle<()>,
+}
+
+impl Server {
+    /// Begins to listen and to do what is due.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` where the configuration has no `[serve]`, or tokens, certificate or a directory to restore in are not as
+    /// they must be; `Filesystem` where the address is taken; and those of [`Scheduler::new`].
+    pub fn start(config: Config, base: SnapshotConfig, options: Options) -> Result<Server> {
+        let serve = config.serve.clone().unwrap_or_default();
+        // Not twice from different places: this is the process's only TLS.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("cowlog-http")
+            .max_blocking_threads(MOST_JOBS + 64)
+            .enable_all()
+            .build()
+            .map_err(|e| Error::io("start threads for", "the server", e))?;
+        let metrics = Arc::new(Metrics::new());
+        let watched: Arc<std::sync::OnceLock<Arc<Jobs>>> = Arc::default();
+        let scheduler = Scheduler::new(config, base.clone(), told(watched.clone()))?;
+        // From here on the state directory is this process's alone.
+        let state = Dir::open(&scheduler.config().state)?;
+        let counted = metrics.clone();
+        let jobs = Jobs::open(state.clone(), base.clock.clone(), move |job| counted.ended(job))?;
+        let jobs = Arc::new(jobs);
+        let _ = watched.set(jobs.clone());
+        let fixed_tokens = options.tokens.is_some();
+        let tokens = match options.tokens {
+            Some(tokens) => tokens,
+            None => tokens_of(&serve, &state)?,
+        };
+        let rate = NonZeroU32::new(serve.rate).unwrap_or(NonZeroU32::MIN);
+        let app = Arc::new(App {
+            scheduler: Arc::new(scheduler),
+            jobs,
+            metrics,
+            audit: Audit::open(serve.audit.as_deref(), &state, base.clock.clone())?,
+            limits: Limits {
+                known: RateLimiter::keyed(Quota::per_second(rate).allow_burst(rate.saturating_mul(twice()))),
+                unknown: RateLimiter::direct(Quota::per_second(rate)),
+                jobs: Arc::new(Semaphore::new(MOST_JOBS)),
+            },
+            base,
+            demo: options.demo,
+            tokens: RwLock::new(Arc::new(tokens)),
+            restore_dirs: RwLock::new(checked_dirs(&serve)?),
+            stopping: watch::Sender::new(false),
+            scheduling: AtomicBool::new(true),
+        });
+        let listener = listen(serve.listen)?;
+        let address = listener.local_addr().map_err(|e| Error::io("look at", serve.listen.to_string(), e))?;
+        let tls = match &serve.tls {
+            None => None,
+            Some(tls) => {
+                let loaded = runtime.block_on(RustlsConfig::from_pem_file(&tls.cert, &tls.key));
+                Some(loaded.map_err(|e| Error::io("read the certificate or key", &tls.cert, e))?)
+            }
+        };
+        let handle = Handle::new();
+        let serving = runtime.spawn(run(router(app.clone()), listener, handle.clone(), tls.clone()));
+        let scheduled = app.clone();
+        let scheduling = std::thread::Builder::new().name("cowlog-scheduler".into()).spawn(move || {
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scheduled.scheduler.run()));
+            if ran.is_err() {
+                tracing::error!("the scheduler panicked: this is a fault of cowlog");
+            }
+            scheduled.scheduling.store(false, Ordering::SeqCst);
+        });
+        let scheduling = scheduling.map_err(|e| Error::io("start a thread for", "the scheduler", e))?;
+        tracing::info!(%address, tls = tls.is_some(), "listening");
+        if !address.ip().is_loopback() && tls.is_none() {
+            tracing::warn!("tokens and data cross the network in the clear: there is no certificate");
+        }
+        let serve = Mutex::new(serve);
+        Ok(Server { app, address, handle, tls, serve, fixed_tokens, runtime, serving, scheduling })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes over another configuration, all of it or nothing: sources, tokens, the certificate, directories to restore in.
+    /// Another address, rate, audit log or state directory is heeded after a new start.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); what was before goes on.
+    pub fn reload(&self, config: Config) -> Result<()> {
+        let serve = config.serve.clone().unwrap_or_default();
+        let tokens = match self.fixed_tokens {
+            true => None,
+            false => Some(tokens_of(&serve, &Dir::open(&self.app.scheduler.config().state)?)?),
+        };
+        let dirs = checked_dirs(&serve)?;
+        if let (Some(tls), Some(now)) = (&serve.tls, &self.tls) {
+            let loaded = self.runtime.block_on(now.reload_from_pem_file(&tls.cert, &tls.key));
+            loaded.map_err(|e| Error::io("read the certificate or key", &tls.cert, e))?;
+        }
+        let mut before = self.serve.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = |s: &Serve| (s.listen, s.rate, s.audit.clone(), s.tls.is_some());
+        if later(&before) != later(&serve) {
+            tracing::warn!(
+                "`listen`, `rate`, `audit` or whether there is `tls` has changed, which is heeded after a new start"
+            );
+        }
+        *before = serve;
+        if let Some(tokens) = tokens {
+            *self.app.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+        }
+        *self.app.restore_dirs.write().unwrap_or_else(PoisonError::into_inner) = dirs;
+        self.app.scheduler.reload(config);
+        Ok(())
+    }
+
+    /// Whether it still serves.
+    pub fn is_serving(&self) -> bool {
+        !self.serving.is_finished()
+    }
+
+    /// Ends: what is being done is undone or ends, as it does with [`Scheduler::stop`]; whoever waits for an answer gets one.
+    /// What has not ended after ten seconds is left to be swept by whoever comes next. Returns whether all had ended.
+    pub fn stop(self) -> bool {
+        let until = Instant::now() + GRACE;
+        self.app.stopping.send_replace(true);
+        self.app.jobs.stop();
+        self.app.scheduler.stop();
+        self.handle.graceful_shutdown(Some(GRACE));
+        while Instant::now() < until && !(self.scheduling.is_finished() && self.app.jobs.running() == 0) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let ended = self.scheduling.is_finished() && self.app.jobs.running() == 0;
+        while Instant::now() < until && !self.serving.is_finished() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.runtime.shutdown_timeout(Duration::from_millis(500));
+        ended
+    }
+}
+
+fn twice() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(1)
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let listening = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listening.map_err(|e| Error::io("listen on", address.to_string(), e))
+}
+
+fn tokens_of(serve: &Serve, state: &Dir) -> Result<Tokens> {
+    match &serve.tokens {
+        Some(path) => Tokens::read(path),
+        None if serve.listen.ip().is_loopback() => {
+            let (tokens, path) = Tokens::made_in(state)?;
+            tracing::info!(file = %path.display(), "the token is in this file");
+            Ok(tokens)
+        }
+        None => {
+            Err(ValidationError::refused(format!("{} is for other machines too: that needs `tokens`", serve.listen))
+                .into())
+        }
+    }
+}
+
+/// They must be there, and be what their paths say: no symbolic link on the way is taken for granted later.
+fn checked_dirs(serve: &Serve) -> Result<Arc<[std::path::PathBuf]>> {
+    serve.restore_dirs.iter().map(|path| Dir::open(path).map(|dir| dir.fs().canonical(path))).collect()
+}
+
+async fn run(
+    router: Router,
+    listener: TcpListener,
+    handle: Handle<SocketAddr>,
+    tls: Option<RustlsConfig>,
+) -> std::io::Result<()> {
+    let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let capped = Capped::at(MOST_CONNECTIONS);
+    match tls {
+        None => server.acceptor(capped).serve(service).await,
+        Some(tls) => server.acceptor(RustlsAcceptor::new(tls).acceptor(capped)).serve(service).await,
+    }
+}
+
+fn router(app: Shared) -> Router {
+    let (api, document) = api::routes();
+    let known = api.route("/metrics", get(scrape)).route_layer(from_fn_with_state(app.clone(), known_only));
+    let open = Router::new()
+        .route("/", get(page::index))
+        .route("/console/{*name}", get(page::asset))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document));
+    known
+        .merge(open)
+        .fallback(|| async { Problem::not_found("there is nothing here").hint("/docs shows what there is") })
+        .method_not_allowed_fallback(|| async {
+            Problem::request(StatusCode::METHOD_NOT_ALLOWED, "method", "this cannot be done with this method")
+        })
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(RequestBodyTimeoutLayer::new(PATIENCE))
+        .layer(from_fn_with_state(app.clone(), around))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            Problem::fault("this is a fault of cowlog: the request panicked").into_response()
+        }))
+        .with_state(app)
+}
+
+/// Around every request: it is counted, and the answer says what a browser may do with it.
+async fn around(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let (began, method) = (Instant::now(), request.method().to_string());
+    let is_document = request.uri().path().starts_with("/docs");
+    let is_api = request.uri().path().starts_with("/api");
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let status = response.status();
+    app.metrics.answered(&method, status.as_u16(), began.elapsed());
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        tracing::debug!(%method, path, status = status.as_u16(), detail = problem.detail, "refused");
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, if is_document { DOCUMENT_POLICY } else { page::POLICY });
+    if is_api {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// The page that shows the OpenAPI document is another's: it sets styles and has pictures of its own.
+const DOCUMENT_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+async fn scrape(State(app): State<Shared>, _: Reader) -> std::result::Result<Response, Problem> {
+    let text = app
+        .read(|app| {
+            let text = app.metrics.scrape(&app.overview(), app.jobs.running(), app.base.clock.now());
+            text.map_err(|e| Problem::fault(e.to_string()))
+        })
+        .await?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn ready(State(app): State<Shared>) -> Response {
+    let not = app.read(|app| Ok(app.not_ready())).await;
+    match not {
+        Ok(None) => "ready\n".into_response(),
+        Ok(Some(why)) => Problem::unavailable(why).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// What the scheduler does are jobs like any other.
+fn told(jobs: Arc<std::sync::OnceLock<Arc<Jobs>>>) -> impl Fn(Told<'_>) + Send + Sync {
+    let live: Mutex<HashMap<String, Arc<Live>>> = Mutex::default();
+    move |told| {
+        let lock = || live.lock().unwrap_or_else(PoisonError::into_inner);
+        match (told, jobs.get()) {
+            (Told::Warning(text), _) => tracing::warn!("{text}"),
+            (_, None) => {}
+            (Told::Began(running), Some(jobs)) => {
+                if let Some(begun) = jobs.scheduled(running) {
+                    lock().insert(running.source.clone(), begun);
+                }
+            }
+            (Told::Progress(running, event), Some(jobs)) => {
+                let found = lock().get(&running.source).cloned();
+                if let Some(live) = found {
+                    jobs.tell(&live, event);
+                }
+            }
+            (Told::Ended(ran), Some(jobs)) => {
+                log(ran);
+                let found = lock().remove(&ran.source);
+                if let Some(live) = found {
+                    jobs.end(&live, outcome(ran));
+                }
+            }
+        }
+    }
+}
+
+fn log(ran: &Ran) {
+    let (source, task, ms) = (&ran.source, ran.task.to_string(), ran.took.as_millis() as u64);
+    match &ran.result {
+        Ok(_) => tracing::info!(source, task, ms, "done"),
+        Err(e) => tracing::warn!(source, task, ms, error = %e, "failed"),
+    }
+}
+
+fn outcome(ran: &Ran) -> Outcome {
+    let json = |value: serde_json::Result<serde_json::Value>| value.ok();
+    match &ran.result {
+        Err(e) => Outcome { result: None, error: Some(Problem::from(e)) },
+        Ok(schedule::Outcome::Create { created, pruned, not_pruned }) => {
+            let mut result = json(serde_json::to_value(created)).unwrap_or_default();
+            if let Some(fields) = result.as_object_mut() {
+                fields.insert("pruned".into(), json(serde_json::to_value(pruned)).unwrap_or_default());
+                fields.insert("not_pruned".into(), json(serde_json::to_value(not_pruned)).unwrap_or_default());
+            }
+            Outcome { result: Some(result), error: None }
+        }
+        Ok(schedule::Outcome::Verify { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },
+        Ok(schedule::Outcome::Drill { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },
+    }
+}

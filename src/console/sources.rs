@@ -1,0 +1,324 @@
+//! The sources of the configuration, their snapshots, and how the two are named.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::app::App;
+use super::problem::Problem;
+use crate::fs::Dir;
+use crate::schedule::{Config, DrillReport, Memory, SourceConfig, SourceMemory, Task, plan};
+use crate::snapshot::{SnapshotInfo, SnapshotManager};
+use crate::store::{IdQuery, Scope, SnapshotId};
+
+/// A source, and how its snapshots are doing.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Source {
+    /// What it is called.
+    pub(super) name: String,
+    /// A log directory or a data directory.
+    path: String,
+    /// What is meant of a data directory: `all`, a topic, or `topic-partition`.
+    part: String,
+    /// Where its snapshots are, once there are any.
+    #[schema(required)]
+    store: Option<String>,
+    /// In a word.
+    pub(super) health: Health,
+    /// How many snapshots there are.
+    pub(super) snapshots: usize,
+    /// How many of them are known to be damaged.
+    pub(super) damaged: usize,
+    /// The latest.
+    #[schema(required)]
+    pub(super) newest: Option<Newest>,
+    /// The latest that was read in full and found whole.
+    #[schema(required)]
+    pub(super) newest_verified: Option<NewestVerified>,
+    /// Bytes of all files of all snapshots, shared ones as often as they are shared.
+    pub(super) bytes_logical: u64,
+    /// Bytes that creates have copied. What the log has deleted since and snapshots still hold comes on top.
+    pub(super) bytes_copied: u64,
+    /// Bytes that can still be written where the snapshots are, or where the source is.
+    #[schema(required)]
+    pub(super) free_bytes: Option<u64>,
+    /// Bytes of that filesystem.
+    #[schema(required)]
+    total_bytes: Option<u64>,
+    /// Which snapshots are kept.
+    keep: Keep,
+    /// What is done by the clock.
+    tasks: Vec<TaskState>,
+    /// The last restore drill that went well.
+    #[schema(required)]
+    pub(super) drill: Option<DrillReport>,
+    /// Why the source or its snapshots cannot be read.
+    #[schema(required)]
+    error: Option<Problem>,
+}
+
+/// How a source is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Health {
+    /// All is well.
+    Ok,
+    /// There is no snapshot, or there are damaged ones.
+    Warning,
+    /// Something that is done by the clock does not work.
+    Failing,
+    /// The source or its snapshots cannot be read.
+    Unreadable,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Newest {
+    id: String,
+    pub(super) timestamp_ms: i64,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct NewestVerified {
+    id: String,
+    pub(super) timestamp_ms: i64,
+    /// When it was read.
+    #[schema(required)]
+    verified_at_ms: Option<i64>,
+}
+
+/// A retention policy.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Keep {
+    max_snapshots: usize,
+    retention_seconds: u64,
+    hourly: usize,
+    daily: usize,
+    weekly: usize,
+    monthly: usize,
+}
+
+/// Something that is done by the clock. Times are milliseconds since 1970 UTC.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct TaskState {
+    #[schema(value_type = super::jobs::JobTask)]
+    task: Task,
+    /// How often, in the configuration's words.
+    when: String,
+    #[schema(required)]
+    begun_ms: Option<i64>,
+    #[schema(required)]
+    succeeded_ms: Option<i64>,
+    #[schema(required)]
+    next_ms: Option<i64>,
+    under_way: bool,
+    /// How often it has failed since it last went well.
+    failures: u32,
+    #[schema(required)]
+    failing: Option<FailingState>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct FailingState {
+    since_ms: i64,
+    why: String,
+    kind: String,
+}
+
+/// A snapshot, and which source it is of.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Snapshot {
+    /// The source's name.
+    pub(super) source: String,
+    /// `source~id`: what names it among all.
+    #[serde(rename = "ref")]
+    pub(super) reference: String,
+    #[serde(flatten)]
+    pub(super) info: SnapshotInfo,
+}
+
+impl Snapshot {
+    pub(super) fn of(source: &str, info: SnapshotInfo) -> Snapshot {
+        Snapshot { source: source.to_owned(), reference: format!("{source}~{}", info.id), info }
+    }
+}
+
+/// A snapshot that was found by what names it.
+pub(super) struct Found {
+    pub(super) source: SourceConfig,
+    pub(super) id: String,
+}
+
+impl App {
+    /// The source of a name.
+    pub(super) fn source(&self, name: &str) -> Result<SourceConfig, Problem> {
+        let config = self.scheduler.config();
+        config.sources.into_iter().find(|source| source.name == name).ok_or_else(|| {
+            let problem = Problem::not_found(format!("there is no source {name:?}"));
+            problem.hint("GET /api/sources lists them; the configuration names them")
+        })
+    }
+
+    pub(super) fn manager(&self, source: &SourceConfig) -> Result<SnapshotManager, Problem> {
+        Ok(source.manager(&self.base)?)
+    }
+
+    /// The snapshots of a source. Those of a part that is a source of its own are that one's.
+    pub(super) fn snapshots(&self, source: &SourceConfig, all: &Config) -> Result<Vec<SnapshotInfo>, Problem> {
+        let mut listed = self.manager(source)?.list()?;
+        if source.part == Scope::All {
+            let parts = all.sources.iter().filter(|other| other.path == source.path && other.part != Scope::All);
+            let parts: Vec<String> = parts.map(|part| part.part.to_string()).collect();
+            listed.retain(|snapshot| !parts.contains(&snapshot.scope));
+        }
+        Ok(listed)
+    }
+
+    /// The snapshot that `<source>~<id>` names, or an id alone where only one source has it.
+    pub(super) fn find(&self, reference: &str) -> Result<Found, Problem> {
+        if let Some((name, id)) = reference.split_once('~') {
+            let source = self.source(name)?;
+            let query: IdQuery = id.parse()?;
+            let manager = self.manager(&source)?;
+            // Of a damaged snapshot `get` tells only the damage.
+            let listed = manager.list()?;
+            let ids: Vec<SnapshotId> = listed
+                .iter()
+                .filter(|s| !query.is_latest() || source.part != Scope::All || is_whole(&s.scope))
+                .filter_map(|s| s.id.parse().ok())
+                .collect();
+            return match query.resolve(&ids)? {
+                Some(id) => Ok(Found { source, id: id.to_string() }),
+                None => Err(Problem::not_found(format!("{name} has no snapshot {id}"))),
+            };
+        }
+        let query: IdQuery = reference.parse()?;
+        let config = self.scheduler.config();
+        let mut found = Vec::new();
+        for source in &config.sources {
+            // One source that cannot be read does not hide the others.
+            let Ok(listed) = self.snapshots(source, &config) else { continue };
+            let ids: Vec<SnapshotId> = listed.iter().filter_map(|s| s.id.parse().ok()).collect();
+            match query.resolve(&ids) {
+                Ok(Some(id)) => found.push((source, id.to_string())),
+                Ok(None) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        match found.as_slice() {
+            [] => Err(Problem::not_found(format!("no source has a snapshot {reference}"))),
+            [(source, id)] => Ok(Found { source: (*source).clone(), id: id.clone() }),
+            several => {
+                let candidates: Vec<String> =
+                    several.iter().map(|(source, id)| format!("{}~{id}", source.name)).collect();
+                let detail = format!("{reference} could be any of {}", candidates.join(", "));
+                let problem = Problem::bad_request(detail).hint("name it with its source");
+                Err(Problem { candidates, type_: "urn:cowlog:problem:ambiguous-id".into(), ..problem })
+            }
+        }
+    }
+
+    /// All sources, as they are now.
+    pub(super) fn overview(&self) -> Vec<Source> {
+        let (config, memory) = (self.scheduler.config(), self.scheduler.memory());
+        config.sources.iter().map(|source| self.look_at(source, &config, &memory)).collect()
+    }
+
+    pub(super) fn look_at(&self, source: &SourceConfig, config: &Config, memory: &Memory) -> Source {
+        let nothing = SourceMemory::default();
+        let memory = memory.sources.get(&source.name).unwrap_or(&nothing);
+        let now = self.base.clock.now();
+        let listed = self.snapshots(source, config);
+        let gone = || {
+            (Dir::open(&source.path).is_err()).then(|| Problem::not_found(format!("{} is gone", source.path.display())))
+        };
+        let error = listed.as_ref().err().cloned().or_else(gone);
+        let listed = listed.unwrap_or_default();
+        let store = self.manager(source).and_then(|manager| Ok(manager.store_path()?)).ok().flatten();
+        let volume =
+            store.as_deref().into_iter().chain([source.path.as_path()]).find_map(|p| Dir::open(p).ok()?.volume().ok());
+        let damaged = listed.iter().filter(|s| is_damaged(s)).count();
+        let tasks: Vec<TaskState> =
+            Task::ALL.into_iter().filter_map(|task| task_state(source, task, memory, now)).collect();
+        let health = match () {
+            () if error.is_some() => Health::Unreadable,
+            () if tasks.iter().any(|task| task.failing.is_some()) => Health::Failing,
+            () if damaged > 0 || listed.is_empty() => Health::Warning,
+            () => Health::Ok,
+        };
+        Source {
+            name: source.name.clone(),
+            path: source.path.to_string_lossy().into_owned(),
+            part: source.part.to_string(),
+            store: store.map(|path| path.to_string_lossy().into_owned()),
+            health,
+            snapshots: listed.len(),
+            damaged,
+            newest: listed.last().map(|s| Newest { id: s.id.clone(), timestamp_ms: s.timestamp_ms }),
+            newest_verified: listed.iter().rev().find(|s| s.verified.as_ref().is_some_and(|v| v.ok)).map(|s| {
+                NewestVerified {
+                    id: s.id.clone(),
+                    timestamp_ms: s.timestamp_ms,
+                    verified_at_ms: s
+                        .verified
+                        .as_ref()
+                        .and_then(|v| v.at.parse::<jiff::Timestamp>().ok())
+                        .map(|t| t.as_millisecond()),
+                }
+            }),
+            bytes_logical: listed.iter().map(|s| s.total_size).sum(),
+            bytes_copied: listed.iter().map(|s| s.bytes_copied).sum(),
+            free_bytes: volume.as_ref().map(|volume| volume.available),
+            total_bytes: volume.as_ref().map(|volume| volume.size),
+            keep: Keep {
+                max_snapshots: source.keep.max_snapshots,
+                retention_seconds: source.keep.retention_time.as_secs(),
+                hourly: source.keep.keep_hourly,
+                daily: source.keep.keep_daily,
+                weekly: source.keep.keep_weekly,
+                monthly: source.keep.keep_monthly,
+            },
+            tasks,
+            drill: memory.drill.clone(),
+            error,
+        }
+    }
+}
+
+fn task_state(source: &SourceConfig, task: Task, memory: &SourceMemory, now: i64) -> Option<TaskState> {
+    let when = source.when(task)?.to_string();
+    let past = memory.tasks.get(&task).cloned().unwrap_or_default();
+    let failing = past.failing.map(|f| FailingState { since_ms: f.since, why: f.why, kind: f.kind });
+    Some(TaskState {
+        task,
+        when,
+        begun_ms: past.begun,
+        succeeded_ms: past.succeeded,
+        next_ms: plan::due_at(source, task, memory, now),
+        under_way: past.under_way,
+        failures: past.failures,
+        failing,
+    })
+}
+
+pub(super) fn is_damaged(snapshot: &SnapshotInfo) -> bool {
+    snapshot.damaged.is_some() || snapshot.verified.as_ref().is_some_and(|verified| !verified.ok)
+}
+
+fn is_whole(scope: &str) -> bool {
+    matches!(scope, "all" | "log")
+}
+
+impl Source {
+    pub(super) fn tasks(&self) -> &[TaskState] {
+        &self.tasks
+    }
+}
+
+impl TaskState {
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.task.to_string()
+    }
+}
