@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::audit::{Audit, Deed};
 use super::auth::{Caller, Tokens};
-use super::jobs::{Job, Jobs, Live, New, Outcome};
+use super::jobs::{Job, Jobs, Live, New, NotBegun, Outcome};
 use super::metrics::Metrics;
 use super::problem::Problem;
 use crate::error::Error;
@@ -117,12 +117,16 @@ impl App {
                         result: "begun",
                     },
                 );
-                Some(begun)
+                Ok(begun)
             });
-            begin.await.ok().flatten()
+            begin.await.map_err(|_| Problem::fault("this is a fault of cowlog: beginning panicked"))?
         };
-        let Some((live, observer)) = begun else {
-            return Err(Problem::unavailable("the server is about to end"));
+        let (live, observer) = match begun {
+            Ok(begun) => begun,
+            Err(NotBegun::Stopping) => return Err(Problem::unavailable("the server is about to end")),
+            Err(NotBegun::Known) => {
+                return Err(Problem::conflict("busy", "the first such request is being carried out"));
+            }
         };
         let job = live.job();
         let app = self.clone();

@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 
 use super::journal::{Asked, Journal, Kept};
 use super::problem::Problem;
-use crate::error::Result;
 use crate::fs::{Clock, Dir};
 use crate::observe::{Event, Observer};
 use crate::schedule::{Running, Task};
@@ -161,6 +160,15 @@ enum Cancel {
     Scheduled(Running),
 }
 
+/// Why a job was not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotBegun {
+    /// The server is about to end.
+    Stopping,
+    /// A request of the same name has begun one.
+    Known,
+}
+
 /// What an earlier request of the same name came to.
 pub(super) enum Earlier {
     /// There was none.
@@ -173,7 +181,7 @@ pub(super) enum Earlier {
 
 impl Jobs {
     /// Reads what is known of earlier jobs: those that had not ended were interrupted. `ended` is told of each that ends.
-    pub(super) fn open(state: Dir, clock: Clock, ended: impl Fn(&Job) + Send + Sync + 'static) -> Result<Jobs> {
+    pub(super) fn open(state: Dir, clock: Clock, ended: impl Fn(&Job) + Send + Sync + 'static) -> crate::Result<Jobs> {
         let (journal, kept) = Journal::open(state, REMEMBERED, clock.now())?;
         let mut inner = Inner::default();
         for Kept { number, job, asked } in kept {
@@ -187,24 +195,30 @@ impl Jobs {
         Ok(Jobs { inner: Mutex::new(inner), journal, changes, clock, ended: Box::new(ended) })
     }
 
-    /// Begins a job that a request asked for. `None` where the server is about to end.
-    pub(super) fn begin(&self, new: New<'_>) -> Option<(Arc<Live>, Observer)> {
+    /// Begins a job that a request asked for.
+    pub(super) fn begin(&self, new: New<'_>) -> Result<(Arc<Live>, Observer), NotBegun> {
         let observer = Observer::default();
         let live = self.enter(new, Cancel::Observer(observer.clone()))?;
-        Some((live, observer))
+        Ok((live, observer))
     }
 
     /// Notes that the scheduler has begun one.
     pub(super) fn scheduled(&self, running: &Running) -> Option<Arc<Live>> {
         let new =
             New { task: running.task.into(), source: &running.source, snapshot: None, by: "schedule", asked: None };
-        self.enter(new, Cancel::Scheduled(running.clone()))
+        self.enter(new, Cancel::Scheduled(running.clone())).ok()
     }
 
-    fn enter(&self, new: New<'_>, cancel: Cancel) -> Option<Arc<Live>> {
+    fn enter(&self, new: New<'_>, cancel: Cancel) -> Result<Arc<Live>, NotBegun> {
         let mut inner = self.lock();
         if inner.stopping {
-            return None;
+            return Err(NotBegun::Stopping);
+        }
+        // Of two that come at once with one name only one is to begin.
+        let earlier = new.asked.as_ref().and_then(|asked| inner.asked.get(&asked.key)).map(|(_, number)| *number);
+        let state = earlier.and_then(|number| self.numbered(&inner, number)).map(|job| job.state);
+        if matches!(state, Some(JobState::Running | JobState::Done)) {
+            return Err(NotBegun::Known);
         }
         inner.last += 1;
         let number = inner.last;
@@ -231,7 +245,7 @@ impl Jobs {
         drop(inner);
         self.journal.begun(number, &job, new.asked.as_ref());
         let _ = self.changes.send(Arc::new(job));
-        Some(live)
+        Ok(live)
     }
 
     /// A running job tells of itself.
@@ -357,7 +371,7 @@ impl Jobs {
     }
 
     /// Whether what happens can be written down.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> crate::Result<()> {
         self.journal.check()
     }
 

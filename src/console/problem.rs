@@ -37,6 +37,9 @@ pub struct Problem {
     /// After how many seconds it may be worth trying again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// Whether it stands in the audit log already.
+    #[serde(skip)]
+    pub(super) noted: bool,
 }
 
 /// How long a lock is usually held.
@@ -55,6 +58,7 @@ impl Problem {
             damage: Vec::new(),
             candidates: Vec::new(),
             retry_after: None,
+            noted: false,
         }
     }
 
@@ -92,6 +96,11 @@ impl Problem {
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Problem {
         Problem { hint: Some(hint.into()), ..self }
+    }
+
+    /// The same, of a job: that wrote it down.
+    pub(super) fn noted(self) -> Problem {
+        Problem { noted: true, ..self }
     }
 
     pub(super) fn status(&self) -> StatusCode {

@@ -25,8 +25,8 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::app::{App, Limits, Shared};
-use super::audit::Audit;
-use super::auth::{Reader, Tokens, known_only};
+use super::audit::{Audit, Deed};
+use super::auth::{Caller, Reader, Tokens, known_only};
 use super::connections::Capped;
 use super::jobs::{Jobs, Live, Outcome};
 use super::metrics::{self, Metrics};
@@ -293,8 +293,18 @@ async fn around(State(app): State<Shared>, request: Request, next: Next) -> Resp
     let mut response = next.run(request).await;
     let status = response.status();
     app.metrics.answered(&method, status.as_u16(), began.elapsed());
-    if let Some(problem) = response.extensions().get::<Problem>() {
+    if let Some(problem) = response.extensions().get::<Problem>().cloned() {
         tracing::debug!(%method, path, status = status.as_u16(), detail = problem.detail, "refused");
+        let who = response.extensions().get::<Caller>().cloned();
+        let looks = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
+        if let (Some(who), false, false) = (who, looks, problem.noted) {
+            let (what, result) = (format!("{method} {path}"), format!("{}: {}", problem.status, problem.detail));
+            let note = move |app: &App| {
+                app.note(&who, &Deed { what: &what, result: &result, ..Deed::default() });
+                Ok(())
+            };
+            let _ = app.read(note).await;
+        }
     }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

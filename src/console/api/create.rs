@@ -113,7 +113,7 @@ pub(super) async fn create(
     }
     let job = done.await.map_err(|_| Problem::fault("the job was lost"))?;
     match &job.error {
-        Some(error) => Err(error.clone()),
+        Some(error) => Err(error.clone().noted()),
         None => answer(&app, &job).await,
     }
 }

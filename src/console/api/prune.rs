@@ -100,7 +100,7 @@ pub(super) async fn prune(
         app.order(Order { who: &who, new, body: shown }, move |config| carry_out(&source, &policy, config)).await?;
     let job = job.await.map_err(|_| Problem::fault("the job was lost"))?;
     if let Some(error) = &job.error {
-        return Err(error.clone());
+        return Err(error.clone().noted());
     }
     let pruned: Option<Pruned> = serde_json::from_value(job.result.clone().unwrap_or(Value::Null)).ok();
     let pruned = pruned.ok_or_else(|| Problem::fault("the job has no result"))?;

@@ -289,7 +289,7 @@ pub(super) async fn delete(
     let (_, job) = app.order(Order { who: &who, new, body }, move |config| source.manager(config)?.delete(&id)).await?;
     let job = job.await.map_err(|_| Problem::fault("the job was lost"))?;
     if let Some(error) = &job.error {
-        return Err(error.clone());
+        return Err(error.clone().noted());
     }
     let deleted: Option<Deleted> = job.result.clone().and_then(|result| serde_json::from_value(result).ok());
     Ok(Json(Gone { source: found.source.name, dry_run, deleted: deleted.into_iter().collect() }))

@@ -23,13 +23,13 @@ export function bytes(n) {
 }
 
 /** The same without decimals that say nothing. */
-export const round = (n) => bytes(n).replace(/\.0+ /, " ");
+export const round = (n) => bytes(n).replace(/(\.\d*?)0+ /, "$1 ").replace(". ", " ");
 
 /** A span of time in its one or two largest units. */
 export function span(ms) {
   const s = Math.abs(ms) / 1000;
   if (s < 1) return `${Math.round(Math.abs(ms))} ms`;
-  if (s < 10) return `${s.toFixed(1)} s`;
+  if (s < 10) return `${Number(s.toFixed(1))} s`;
   if (s < 60) return `${Math.round(s)} s`;
   if (s < 3600) return two(s, 60, "min", "s", 10);
   if (s < 86400) return two(s / 60, 60, "h", "min", 6);

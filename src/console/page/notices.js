@@ -60,7 +60,7 @@ function ended(job) {
     });
   } else if (job.state === "failed") {
     notify({
-      kind: "failing", what: `${words} failed`, body: problem(job.error ?? { detail: "No reason was given." }, { intact: job.result?.intact, most: 4 }),
+      kind: "failing", what: job.result?.ok === false ? `${words} found damage` : `${words} failed`, body: problem(job.error ?? { detail: "No reason was given." }, { intact: job.result?.intact, most: 4 }),
       actions: more.onFail?.(job), spoken: `${words} failed. ${job.error?.detail ?? ""}`,
     });
   } else {

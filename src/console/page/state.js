@@ -28,7 +28,7 @@ export function changed() {
   setTimeout(() => {
     due = false;
     for (const fn of watchers) fn();
-  }, 16);
+  }, 60);
 }
 
 export const running = (source) => sorted().filter((j) => j.state === "running" && (!source || j.source === source));
