@@ -3,11 +3,14 @@
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+
+/// Bodies are small: nothing but what is to be done.
+pub(super) const LARGEST_BODY: usize = 64 << 10;
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -16,6 +19,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        // Nobody waits for what is too large anyway.
+        let said = request.headers().get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse::<u64>().ok());
+        if said.is_some_and(|said| said > LARGEST_BODY as u64) {
+            return Err(Problem::request(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large"));
+        }
         match axum::Json::<T>::from_request(request, state).await {
             Ok(axum::Json(body)) => Ok(Body(body)),
             Err(JsonRejection::MissingJsonContentType(_)) => {
@@ -26,12 +34,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             Err(e) if e.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(Problem::request(e.status(), "too-large", "the body is too large"))
             }
-            Err(e) if e.status() == StatusCode::REQUEST_TIMEOUT => {
-                Err(Problem::request(e.status(), "too-slow", e.body_text()))
+            Err(e) if is_timeout(&e) => {
+                Err(Problem::request(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body did not come in time"))
             }
             Err(e) => Err(Problem::bad_request(e.body_text())),
         }
     }
+}
+
+fn is_timeout(e: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(e), |e| e.source());
+    causes.any(|e| e.is::<tower_http::timeout::TimeoutError>())
 }
 
 /// Parameters behind the question mark.

@@ -31,14 +31,13 @@ use super::connections::Capped;
 use super::jobs::{Jobs, Live, Outcome};
 use super::metrics::{self, Metrics};
 use super::problem::Problem;
+use super::reading::LARGEST_BODY;
 use super::{api, page};
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::Dir;
 use crate::schedule::{self, Config, Ran, Scheduler, Serve, Told};
 use crate::snapshot::SnapshotConfig;
 
-/// Bodies are small: nothing but what is to be done.
-const LARGEST_BODY: usize = 64 << 10;
 /// Whoever is slower is hung up on.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_CONNECTIONS: usize = 4096;

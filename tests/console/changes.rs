@@ -40,18 +40,24 @@ fn a_snapshot_is_taken_deleted_and_pruned() {
     assert_eq!((&planned["dry_run"], &planned["deleted"][0]["id"]), (&json!(true), &json!(id)));
     served.get(&path);
     let gone = served.ask("DELETE", &path, ADMIN, &[], None).expect(200);
-    assert_eq!((&gone["deleted"][0]["files"], &gone["deleted"][0]["bytes"]), (&planned["deleted"][0]["files"], &planned["deleted"][0]["bytes"]));
+    assert_eq!(
+        (&gone["deleted"][0]["files"], &gone["deleted"][0]["bytes"]),
+        (&planned["deleted"][0]["files"], &planned["deleted"][0]["bytes"])
+    );
     served.ask("DELETE", &path, ADMIN, &[], None).problem(404, "not-found");
 
     let ids: Vec<String> = (0..4).map(|_| served.create("orders-0")).collect();
     let prune = |body: Value| served.ask("POST", "/api/sources/orders-0/prune", ADMIN, &[], Some(&body)).expect(200);
     let planned = prune(json!({ "dry_run": true }));
-    let going: Vec<&Value> = planned["steps"].as_array().unwrap().iter().filter(|s| s["remove"] == true).map(|s| &s["id"]).collect();
+    let going: Vec<&Value> =
+        planned["steps"].as_array().unwrap().iter().filter(|s| s["remove"] == true).map(|s| &s["id"]).collect();
     assert_eq!((going, planned["deleted"].as_array().unwrap().len()), (vec![&json!(ids[1]), &json!(ids[0])], 0));
     assert_eq!(prune(json!({ "max_snapshots": 3 }))["deleted"][0]["id"], ids[0]);
     assert_eq!(prune(json!({}))["deleted"][0]["id"], ids[1]);
     assert_eq!(served.get("/api/snapshots")["total"], 2);
-    served.ask("POST", "/api/sources/orders-0/prune", ADMIN, &[], Some(&json!({ "retention": "x" }))).problem(400, "bad-request");
+    served
+        .ask("POST", "/api/sources/orders-0/prune", ADMIN, &[], Some(&json!({ "retention": "x" })))
+        .problem(400, "bad-request");
 }
 
 #[test]
@@ -114,8 +120,12 @@ fn every_change_is_in_the_audit_log() {
     served.ended(&served.post(&format!("/api/snapshots/{id}/verify"), json!({})).expect(202));
     served.ended(&served.post(&format!("/api/snapshots/{id}/restore"), json!({ "to": "back" })).expect(202));
     served.ask("DELETE", &format!("/api/snapshots/{id}"), OPERATE, &[], None).problem(403, "forbidden");
-    served.ask("DELETE", &format!("/api/snapshots/{id}"), "nobody-knows-this-one", &[], None).problem(401, "unauthorized");
-    served.ask("POST", &format!("/api/snapshots/{id}/restore"), OPERATE, &[], Some(&json!({ "to": "../x" }))).problem(400, "bad-request");
+    served
+        .ask("DELETE", &format!("/api/snapshots/{id}"), "nobody-knows-this-one", &[], None)
+        .problem(401, "unauthorized");
+    served
+        .ask("POST", &format!("/api/snapshots/{id}/restore"), OPERATE, &[], Some(&json!({ "to": "../x" })))
+        .problem(400, "bad-request");
     served.ask("DELETE", &format!("/api/snapshots/{id}"), ADMIN, &[], None).expect(200);
     served.ask("POST", "/api/sources/orders-0/prune", ADMIN, &[], Some(&json!({}))).expect(200);
     let text = std::fs::read_to_string(place.path("state/audit.jsonl")).unwrap();

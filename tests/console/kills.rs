@@ -12,7 +12,8 @@ use crate::served::{ADMIN, OPERATE, Place};
 fn fill(place: &Place) {
     let log = place.append("orders-0", 10);
     let mut writer =
-        cowlog::Log::open_with(&log, cowlog::LogConfig { segment_bytes: 1 << 20, ..cowlog::LogConfig::default() }).unwrap();
+        cowlog::Log::open_with(&log, cowlog::LogConfig { segment_bytes: 1 << 20, ..cowlog::LogConfig::default() })
+            .unwrap();
     let value = vec![7; 200_000];
     for _ in 0..500 {
         writer.append(cowlog::BatchBuilder::new().record(0, None, Some(&value)).build().unwrap()).unwrap();
@@ -63,7 +64,9 @@ fn what_was_interrupted_is_told_swept_and_not_lost() {
             threads.spawn(move || {
                 let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
                 let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", served.url));
-                let request = request.header("Authorization", format!("Bearer {token}")).header("Content-Type", "application/json");
+                let request = request
+                    .header("Authorization", format!("Bearer {token}"))
+                    .header("Content-Type", "application/json");
                 // It is killed meanwhile.
                 let _ = agent.run(request.body(body.to_string()).unwrap());
             });

@@ -78,7 +78,8 @@ fn a_thousand_connections_at_once() {
     let (_place, served) = served("rate = 100000");
     let mut idle: Vec<TcpStream> = (0..1000).map(|_| TcpStream::connect(served.address()).unwrap()).collect();
     served.get("/api/sources");
-    let ask = format!("GET /api/sources HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {READ}\r\n\r\n");
+    let ask =
+        format!("GET /api/sources HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {READ}\r\n\r\n");
     for stream in &mut idle {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.write_all(ask.as_bytes()).unwrap();

@@ -61,8 +61,10 @@ fn whatever_a_path_is_made_of_it_leads_nowhere_else() {
         restore(&served, bad).problem(400, "bad-request");
     }
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
-    let mut left: Vec<String> =
-        std::fs::read_dir(place.path("restored")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut left: Vec<String> = std::fs::read_dir(place.path("restored"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     left.sort();
     assert_eq!(left, ["file", "inner", "link", "up"]);
 
@@ -70,7 +72,10 @@ fn whatever_a_path_is_made_of_it_leads_nowhere_else() {
     for to in ["one", "inner/two", "./inner/three", "with space ü", "-n"] {
         let job = served.ended(&restore(&served, json!({ "to": to })).expect(202));
         assert_eq!(job["state"], "done", "{job}");
-        assert!(place.path("restored").join(to).join(".cowlog-segments").exists() || place.path("restored").join(to).is_dir());
+        assert!(
+            place.path("restored").join(to).join(".cowlog-segments").exists()
+                || place.path("restored").join(to).is_dir()
+        );
     }
     let back = cowlog::LogReader::open(place.path("restored/one")).unwrap();
     assert_eq!(back.log_end(), 20);

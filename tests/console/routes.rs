@@ -8,7 +8,8 @@ fn served() -> (Place, Served) {
     let place = Place::new();
     place.append("orders-0", 50);
     place.append("events-0", 50);
-    place.configure("", &[("orders-0", ""), ("events-0", "every = \"1h\"\njitter = \"1h\"\nquiet = [\"00:00-23:59\"]"), ("gone", "")]);
+    let quiet = "every = \"1h\"\nquiet = [\"00:00-23:59\"]";
+    place.configure("", &[("orders-0", ""), ("events-0", quiet), ("gone", "")]);
     let served = place.serve();
     (place, served)
 }
@@ -40,7 +41,8 @@ fn each_role_may_do_what_it_may_and_no_more() {
     let (_place, served) = served();
     let id = served.create("orders-0");
     let roles = [READ, OPERATE, ADMIN];
-    let mut described: Vec<(String, String)> = vec![("/metrics".into(), "get".into()), ("/api/events".into(), "get".into())];
+    let mut described: Vec<(String, String)> =
+        vec![("/metrics".into(), "get".into()), ("/api/events".into(), "get".into())];
     for (method, path, least, body) in routes(&format!("orders-0~{id}")) {
         for token in ["", "a-token-that-nobody-knows"] {
             let refused = served.ask(method, &path, token, &[], body.as_ref());
@@ -112,7 +114,9 @@ fn sources_tell_how_they_are() {
     assert_eq!((&source["health"], &source["snapshots"]), (&json!("ok"), &json!(1)));
     assert_eq!(source["newest"]["id"], id);
     assert_eq!(source["newest_verified"], Value::Null);
-    assert!(source["free_bytes"].as_u64().unwrap() > 0 && source["total_bytes"].as_u64() > source["free_bytes"].as_u64());
+    assert!(
+        source["free_bytes"].as_u64().unwrap() > 0 && source["total_bytes"].as_u64() > source["free_bytes"].as_u64()
+    );
     let job = served.post(&format!("/api/snapshots/orders-0~{id}/verify"), json!({ "level": "deep" })).expect(202);
     assert_eq!(served.ended(&job)["state"], "done");
     assert_eq!(of("orders-0")["newest_verified"]["id"], id);
@@ -125,9 +129,16 @@ fn sources_tell_how_they_are() {
     served.ask("GET", "/api/sources/nobody", READ, &[], None).problem(404, "not-found");
 
     // A store that cannot be read hides neither the others nor itself.
-    std::fs::write(place.path("gone"), "no directory").unwrap();
+    drop(served);
+    let unreadable = format!("store = {:?}", place.path("tokens"));
+    place.configure("", &[("orders-0", ""), ("events-0", &unreadable)]);
+    let served = place.serve();
     let listed = served.ask("GET", "/api/snapshots", READ, &[], None).expect(207);
-    assert_eq!((listed["total"].as_u64(), listed["unreadable"][0]["source"].as_str()), (Some(1), Some("gone")), "{listed}");
+    assert_eq!(
+        (listed["total"].as_u64(), listed["unreadable"][0]["source"].as_str()),
+        (Some(1), Some("events-0")),
+        "{listed}"
+    );
 }
 
 #[test]
@@ -153,7 +164,8 @@ fn snapshots_are_listed_page_by_page_and_filtered() {
     assert_eq!(listed(&format!("limit=2&after={}", next.unwrap())), (vec![ids[4].clone()], None, 4));
     assert_eq!(listed("source=events-0").2, 1);
     assert_eq!((listed("newer_than=1h").2, listed("older_than=1h").2, listed("topic=orders").2), (4, 0, 0));
-    for bad in ["limit=0", "limit=1001", "limit=x", "after=x", "newer_than=x", "unknown=1", "topic=a/b", "partition=1"] {
+    for bad in ["limit=0", "limit=1001", "limit=x", "after=x", "newer_than=x", "unknown=1", "topic=a/b", "partition=1"]
+    {
         served.ask("GET", &format!("/api/snapshots?{bad}"), READ, &[], None).problem(400, "bad-request");
     }
     served.ask("GET", "/api/snapshots?source=nobody", READ, &[], None).problem(404, "not-found");
@@ -171,12 +183,14 @@ fn a_snapshot_is_named_with_its_source_or_alone_where_that_is_enough() {
     let served = place.serve();
     let id = served.create("orders-0");
     let digits = id.strip_prefix("snapshot-").unwrap();
-    for name in [id.as_str(), digits, &digits[..digits.len() - 1], "latest", "orders-0~latest", &format!("orders-0~{digits}")] {
+    for name in
+        [id.as_str(), digits, &digits[..digits.len() - 1], "latest", "orders-0~latest", &format!("orders-0~{digits}")]
+    {
         let found = served.get(&format!("/api/snapshots/{name}"));
         assert_eq!((&found["id"], &found["ref"]), (&json!(id), &json!(format!("orders-0~{id}"))), "{name}");
     }
-    served.ask("GET", "/api/snapshots/snapshot-1", READ, &[], None).problem(404, "not-found");
-    served.ask("GET", "/api/snapshots/orders-0~snapshot-1", READ, &[], None).problem(404, "not-found");
+    served.ask("GET", "/api/snapshots/snapshot-9", READ, &[], None).problem(404, "not-found");
+    served.ask("GET", "/api/snapshots/orders-0~snapshot-9", READ, &[], None).problem(404, "not-found");
     served.ask("GET", "/api/snapshots/nobody~latest", READ, &[], None).problem(404, "not-found");
     for bad in ["..", "orders-0~..", "x", "orders-0~", "%2e%2e%2f", "orders-0~%0a"] {
         let answer = served.ask("GET", &format!("/api/snapshots/{bad}"), READ, &[], None);
@@ -201,7 +215,11 @@ fn damage_is_found_named_and_refused() {
     let snapshot = served.get(&format!("/api/snapshots/{id}"));
     let path = std::path::Path::new(snapshot["path"].as_str().unwrap());
     let last = served.get(&format!("/api/snapshots/{id}/files"));
-    let logs = last["files"].as_array().unwrap().iter().filter(|f| f["method"] == "copy" && f["path"].as_str().unwrap().ends_with(".log"));
+    let logs = last["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["method"] == "copy" && f["path"].as_str().unwrap().ends_with(".log"));
     let name = logs.last().unwrap()["path"].as_str().unwrap().to_owned();
     damage(&path.join(&name));
     let job = served.ended(&served.post(&format!("/api/snapshots/{id}/verify"), json!({})).expect(202));

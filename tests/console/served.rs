@@ -37,9 +37,11 @@ impl Place {
     pub fn new() -> Place {
         let temp = tempfile::tempdir().unwrap();
         let digest = blake3::hash(OPERATE.as_bytes()).to_hex();
-        let tokens = format!("# who may what\nread reader {READ}\noperate operator blake3:{digest}\nadmin boss {ADMIN}\n");
+        let tokens =
+            format!("# who may what\nread reader {READ}\noperate operator blake3:{digest}\nadmin boss {ADMIN}\n");
         std::fs::write(temp.path().join("tokens"), tokens).unwrap();
-        std::fs::set_permissions(temp.path().join("tokens"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        std::fs::set_permissions(temp.path().join("tokens"), std::os::unix::fs::PermissionsExt::from_mode(0o640))
+            .unwrap();
         std::fs::create_dir(temp.path().join("restored")).unwrap();
         Place { temp }
     }
@@ -83,7 +85,9 @@ impl Place {
     }
 
     pub fn serve(&self) -> Served {
-        Served::start(Command::new(env!("CARGO_BIN_EXE_cowlog")).args(["serve", "--config"]).arg(self.path("cowlog.toml")))
+        Served::start(
+            Command::new(env!("CARGO_BIN_EXE_cowlog")).args(["serve", "--config"]).arg(self.path("cowlog.toml")),
+        )
     }
 }
 
@@ -111,10 +115,6 @@ impl Served {
             }
         });
         Served { child, url, log }
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     pub fn log(&self) -> String {
@@ -157,9 +157,7 @@ impl Served {
             request = request.header(*name, *value);
         }
         let answered = match body {
-            Some(body) => {
-                agent.run(request.header("Content-Type", "application/json").body(body.to_string()).unwrap())
-            }
+            Some(body) => agent.run(request.header("Content-Type", "application/json").body(body.to_string()).unwrap()),
             None => agent.run(request.body(()).unwrap()),
         };
         let mut answered = answered.unwrap_or_else(|e| panic!("{method} {path}: {e}; {}", self.log()));

@@ -31,7 +31,11 @@ fn it_does_not_start_as_it_must_not() {
     let text = std::fs::read_to_string(place.path("cowlog.toml")).unwrap();
     std::fs::write(place.path("cowlog.toml"), text.replace("tokens = \"\"\n", "")).unwrap();
     assert!(refused(&place, &[]).contains("needs a file of `tokens`"), "{}", refused(&place, &[]));
-    std::fs::write(place.path("cowlog.toml"), text.replace("tokens = \"\"\n", "").replace("listen = \"0.0.0.0:0\"\n", "")).unwrap();
+    std::fs::write(
+        place.path("cowlog.toml"),
+        text.replace("tokens = \"\"\n", "").replace("listen = \"0.0.0.0:0\"\n", ""),
+    )
+    .unwrap();
     let told = refused(&place, &["--listen", "0.0.0.0:0"]);
     assert!(told.contains("needs `tokens`"), "{told}");
 
@@ -60,7 +64,8 @@ fn on_loopback_a_token_is_made_where_none_is_named() {
     place.append("orders-0", 5);
     place.configure("", &[("orders-0", "")]);
     let text = std::fs::read_to_string(place.path("cowlog.toml")).unwrap();
-    let without: String = text.lines().filter(|line| !line.starts_with("tokens")).map(|line| format!("{line}\n")).collect();
+    let without: String =
+        text.lines().filter(|line| !line.starts_with("tokens")).map(|line| format!("{line}\n")).collect();
     std::fs::write(place.path("cowlog.toml"), without).unwrap();
     let served = place.serve();
     let file = place.path("state/token");
@@ -134,7 +139,11 @@ fn it_ends_in_time_whatever_is_under_way() {
     let ended = served.ended(&job);
     let expected = if back { "done" } else { "interrupted" };
     assert_eq!(ended["state"], expected, "{ended}");
-    assert_eq!(std::fs::read_dir(place.path("restored")).unwrap().count(), usize::from(back), "something is left behind");
+    assert_eq!(
+        std::fs::read_dir(place.path("restored")).unwrap().count(),
+        usize::from(back),
+        "something is left behind"
+    );
     served.ask("DELETE", &format!("/api/snapshots/{id}"), ADMIN, &[], None).expect(200);
 }
 
@@ -168,7 +177,8 @@ fn it_is_served_over_tls() {
     let root = ureq::tls::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap().to_owned();
     let trusting = ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::from(vec![root])).build();
     let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(trusting).build().into();
-    let answer = agent.get(format!("{}/api/whoami", served.url)).header("Authorization", format!("Bearer {READ}")).call();
+    let answer =
+        agent.get(format!("{}/api/whoami", served.url)).header("Authorization", format!("Bearer {READ}")).call();
     assert_eq!(answer.unwrap().status(), 200);
     let distrusting: ureq::Agent = ureq::Agent::config_builder().build().into();
     assert!(distrusting.get(format!("{}/healthz", served.url)).call().is_err());

@@ -150,6 +150,7 @@ fn place(app: &App, dir: Option<&str>, to: &str) -> Result<(Dir, String), Proble
     for part in Path::new(to).components() {
         match part {
             Component::Normal(name) => names.push(name.to_str().ok_or_else(wrong)?),
+            Component::CurDir => {}
             _ => return Err(wrong()),
         }
     }
