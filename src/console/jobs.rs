@@ -181,7 +181,11 @@ pub(super) enum Earlier {
 
 impl Jobs {
     /// Reads what is known of earlier jobs: those that had not ended were interrupted. `ended` is told of each that ends.
-    pub(super) fn open(state: Dir, clock: Clock, ended: impl Fn(&Job) + Send + Sync + 'static) -> crate::Result<Jobs> {
+    pub(super) fn open(
+        state: Dir,
+        clock: Clock,
+        ended: impl Fn(&Job) + Send + Sync + 'static,
+    ) -> crate::error::Result<Jobs> {
         let (journal, kept) = Journal::open(state, REMEMBERED, clock.now())?;
         let mut inner = Inner::default();
         for Kept { number, job, asked } in kept {
@@ -371,7 +375,7 @@ impl Jobs {
     }
 
     /// Whether what happens can be written down.
-    pub(super) fn check(&self) -> crate::Result<()> {
+    pub(super) fn check(&self) -> crate::error::Result<()> {
         self.journal.check()
     }
 

@@ -16,6 +16,8 @@ mod metrics;
 mod page;
 mod problem;
 mod reading;
+mod router;
+mod scheduled;
 mod server;
 mod sources;
 

@@ -1,6 +1,5 @@
 //! The server: put together, started, stopped.
 
-use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,37 +8,26 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use governor::{Quota, RateLimiter};
 use hyper_util::rt::TokioTimer;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
-use utoipa_swagger_ui::SwaggerUi;
 
 use super::app::{App, Limits, Shared};
-use super::audit::{Audit, Deed};
-use super::auth::{Caller, Reader, Tokens, known_only};
+use super::audit::Audit;
+use super::auth::Tokens;
 use super::connections::Capped;
-use super::jobs::{Jobs, Live, Outcome};
-use super::metrics::{self, Metrics};
-use super::problem::Problem;
-use super::reading::LARGEST_BODY;
-use super::{api, page};
+use super::jobs::Jobs;
+use super::metrics::Metrics;
+use super::router::{PATIENCE, router};
+use super::scheduled::told;
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::Dir;
-use crate::schedule::{self, Config, Ran, Scheduler, Serve, Told};
+use crate::schedule::{Config, Scheduler, Serve};
 use crate::snapshot::SnapshotConfig;
 
-/// Whoever is slower is hung up on.
-const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_CONNECTIONS: usize = 4096;
 /// Jobs of requests at once. There is no end of what one client may ask for otherwise.
 const MOST_JOBS: usize = 32;
@@ -256,143 +244,5 @@ async fn run(
     match tls {
         None => server.acceptor(capped).serve(service).await,
         Some(tls) => server.acceptor(RustlsAcceptor::new(tls).acceptor(capped)).serve(service).await,
-    }
-}
-
-fn router(app: Shared) -> Router {
-    let (api, document) = api::routes();
-    let known = api.route("/metrics", get(scrape)).route_layer(from_fn_with_state(app.clone(), known_only));
-    let open = Router::new()
-        .route("/", get(page::index))
-        .route("/console/{*name}", get(page::asset))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document));
-    known
-        .merge(open)
-        .fallback(|| async { Problem::not_found("there is nothing here").hint("/docs shows what there is") })
-        .method_not_allowed_fallback(|| async {
-            Problem::request(StatusCode::METHOD_NOT_ALLOWED, "method", "this cannot be done with this method")
-        })
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(RequestBodyTimeoutLayer::new(PATIENCE))
-        .layer(from_fn_with_state(app.clone(), around))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            Problem::fault("this is a fault of cowlog: the request panicked").into_response()
-        }))
-        .with_state(app)
-}
-
-/// Around every request: it is counted, and the answer says what a browser may do with it.
-async fn around(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let (began, method) = (Instant::now(), request.method().to_string());
-    let is_document = request.uri().path().starts_with("/docs");
-    let is_api = request.uri().path().starts_with("/api");
-    let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
-    let status = response.status();
-    app.metrics.answered(&method, status.as_u16(), began.elapsed());
-    if let Some(problem) = response.extensions().get::<Problem>().cloned() {
-        tracing::debug!(%method, path, status = status.as_u16(), detail = problem.detail, "refused");
-        let who = response.extensions().get::<Caller>().cloned();
-        let looks = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
-        if let (Some(who), false, false) = (who, looks, problem.noted) {
-            let (what, result) = (format!("{method} {path}"), format!("{}: {}", problem.status, problem.detail));
-            let note = move |app: &App| {
-                app.note(&who, &Deed { what: &what, result: &result, ..Deed::default() });
-                Ok(())
-            };
-            let _ = app.read(note).await;
-        }
-    }
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
-    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, if is_document { DOCUMENT_POLICY } else { page::POLICY });
-    if is_api {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
-    response
-}
-
-/// The page that shows the OpenAPI document is another's: it sets styles and has pictures of its own.
-const DOCUMENT_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-);
-
-async fn scrape(State(app): State<Shared>, _: Reader) -> std::result::Result<Response, Problem> {
-    let text = app
-        .read(|app| {
-            let text = app.metrics.scrape(&app.overview(), app.jobs.running(), app.base.clock.now());
-            text.map_err(|e| Problem::fault(e.to_string()))
-        })
-        .await?;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
-}
-
-async fn ready(State(app): State<Shared>) -> Response {
-    let not = app.read(|app| Ok(app.not_ready())).await;
-    match not {
-        Ok(None) => "ready\n".into_response(),
-        Ok(Some(why)) => Problem::unavailable(why).into_response(),
-        Err(problem) => problem.into_response(),
-    }
-}
-
-/// What the scheduler does are jobs like any other.
-fn told(jobs: Arc<std::sync::OnceLock<Arc<Jobs>>>) -> impl Fn(Told<'_>) + Send + Sync {
-    let live: Mutex<HashMap<String, Arc<Live>>> = Mutex::default();
-    move |told| {
-        let lock = || live.lock().unwrap_or_else(PoisonError::into_inner);
-        match (told, jobs.get()) {
-            (Told::Warning(text), _) => tracing::warn!("{text}"),
-            (_, None) => {}
-            (Told::Began(running), Some(jobs)) => {
-                if let Some(begun) = jobs.scheduled(running) {
-                    lock().insert(running.source.clone(), begun);
-                }
-            }
-            (Told::Progress(running, event), Some(jobs)) => {
-                let found = lock().get(&running.source).cloned();
-                if let Some(live) = found {
-                    jobs.tell(&live, event);
-                }
-            }
-            (Told::Ended(ran), Some(jobs)) => {
-                log(ran);
-                let found = lock().remove(&ran.source);
-                if let Some(live) = found {
-                    jobs.end(&live, outcome(ran));
-                }
-            }
-        }
-    }
-}
-
-fn log(ran: &Ran) {
-    let (source, task, ms) = (&ran.source, ran.task.to_string(), ran.took.as_millis() as u64);
-    match &ran.result {
-        Ok(_) => tracing::info!(source, task, ms, "done"),
-        Err(e) => tracing::warn!(source, task, ms, error = %e, "failed"),
-    }
-}
-
-fn outcome(ran: &Ran) -> Outcome {
-    let json = |value: serde_json::Result<serde_json::Value>| value.ok();
-    match &ran.result {
-        Err(e) => Outcome { result: None, error: Some(Problem::from(e)) },
-        Ok(schedule::Outcome::Create { created, pruned, not_pruned }) => {
-            let mut result = json(serde_json::to_value(created)).unwrap_or_default();
-            if let Some(fields) = result.as_object_mut() {
-                fields.insert("pruned".into(), json(serde_json::to_value(pruned)).unwrap_or_default());
-                fields.insert("not_pruned".into(), json(serde_json::to_value(not_pruned)).unwrap_or_default());
-            }
-            Outcome { result: Some(result), error: None }
-        }
-        Ok(schedule::Outcome::Verify { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },
-        Ok(schedule::Outcome::Drill { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },
     }
 }

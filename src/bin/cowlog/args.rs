@@ -84,7 +84,7 @@ pub enum Command {
     Run(Run),
     /// The same, with an HTTP API, metrics and a web console
     #[cfg(feature = "console")]
-    Serve(Serve),
+    Serve(crate::serve::args::Serve),
     /// Rebuild the catalogue from the directories and remove what a dead process left
     Repair(Repair),
     /// Measure what a snapshot costs on a disk of yours, beside cp, rsync and restic
@@ -309,36 +309,6 @@ pub struct Run {
     /// Do what is due, and end: for a timer or for cron
     #[arg(long)]
     pub once: bool,
-}
-
-#[cfg(feature = "console")]
-#[derive(Debug, Args)]
-pub struct Serve {
-    /// What is served, and what is to be done when
-    #[arg(long, value_name = "FILE", env = "COWLOG_CONFIG", default_value = "/etc/cowlog/cowlog.toml",
-          value_hint = ValueHint::FilePath)]
-    pub config: PathBuf,
-    /// Serve sample data in a temporary directory instead, and print the address to open
-    #[arg(long)]
-    pub demo: bool,
-    /// Where to listen, instead of where the configuration says
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub listen: Option<std::net::SocketAddr>,
-    /// How the log is written on standard error
-    #[arg(long, value_enum, default_value = "text", env = "COWLOG_LOG_FORMAT", hide_env_values = true)]
-    pub log_format: LogFormat,
-    /// What is logged: a level, or `tracing` directives
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "COWLOG_LOG", hide_env_values = true)]
-    pub log_level: String,
-}
-
-#[cfg(feature = "console")]
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people
-    Text,
-    /// An object a line
-    Json,
 }
 
 #[derive(Debug, Args)]

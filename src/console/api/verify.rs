@@ -72,7 +72,7 @@ fn examine(source: &SourceConfig, id: &str, level: Level, config: &SnapshotConfi
                     hint: Some(hint.into()),
                     ..IntegrityError::new(path, what)
                 };
-                Problem::from(crate::Error::from(e))
+                Problem::from(crate::error::Error::from(e))
             });
             Outcome { result: serde_json::to_value(report).ok(), error: damage }
         }

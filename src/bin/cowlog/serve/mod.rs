@@ -1,5 +1,6 @@
 //! `cowlog serve`: what the configuration says, by the clock, and an HTTP API, metrics and a web console with it.
 
+pub mod args;
 mod demo;
 
 use std::io::IsTerminal;
@@ -14,9 +15,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{self, LogFormat};
 use crate::failure::{DONE, Failure};
 use crate::output::Output;
+use args::LogFormat;
 use demo::Demo;
 
 /// How often it is looked whether the server still serves.

@@ -1,0 +1,63 @@
+//! What the scheduler does are jobs like any other.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::jobs::{Jobs, Live, Outcome};
+use super::problem::Problem;
+use crate::schedule::{self, Ran, Told};
+
+/// What a scheduler is to call; nothing is told before the jobs are there.
+pub(super) fn told(jobs: Arc<OnceLock<Arc<Jobs>>>) -> impl Fn(Told<'_>) + Send + Sync {
+    let live: Mutex<HashMap<String, Arc<Live>>> = Mutex::default();
+    move |told| {
+        let lock = || live.lock().unwrap_or_else(PoisonError::into_inner);
+        match (told, jobs.get()) {
+            (Told::Warning(text), _) => tracing::warn!("{text}"),
+            (_, None) => {}
+            (Told::Began(running), Some(jobs)) => {
+                if let Some(begun) = jobs.scheduled(running) {
+                    lock().insert(running.source.clone(), begun);
+                }
+            }
+            (Told::Progress(running, event), Some(jobs)) => {
+                let found = lock().get(&running.source).cloned();
+                if let Some(live) = found {
+                    jobs.tell(&live, event);
+                }
+            }
+            (Told::Ended(ran), Some(jobs)) => {
+                log(ran);
+                let found = lock().remove(&ran.source);
+                if let Some(live) = found {
+                    jobs.end(&live, outcome(ran));
+                }
+            }
+        }
+    }
+}
+
+fn log(ran: &Ran) {
+    let (source, task, ms) = (&ran.source, ran.task.to_string(), ran.took.as_millis() as u64);
+    match &ran.result {
+        Ok(_) => tracing::info!(source, task, ms, "done"),
+        Err(e) => tracing::warn!(source, task, ms, error = %e, "failed"),
+    }
+}
+
+fn outcome(ran: &Ran) -> Outcome {
+    let json = |value: serde_json::Result<serde_json::Value>| value.ok();
+    match &ran.result {
+        Err(e) => Outcome { result: None, error: Some(Problem::from(e)) },
+        Ok(schedule::Outcome::Create { created, pruned, not_pruned }) => {
+            let mut result = json(serde_json::to_value(created)).unwrap_or_default();
+            if let Some(fields) = result.as_object_mut() {
+                fields.insert("pruned".into(), json(serde_json::to_value(pruned)).unwrap_or_default());
+                fields.insert("not_pruned".into(), json(serde_json::to_value(not_pruned)).unwrap_or_default());
+            }
+            Outcome { result: Some(result), error: None }
+        }
+        Ok(schedule::Outcome::Verify { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },
+        Ok(schedule::Outcome::Drill { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },
+    }
+}
