@@ -1,6 +1,11 @@
 //! `cowlog serve`: the real binary, asked over real sockets.
 
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+
 mod changes;
+mod crowd;
+mod documented;
 mod kills;
 mod limits;
 mod restores;

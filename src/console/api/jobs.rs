@@ -187,10 +187,11 @@ impl Watch {
                 Ok(job) if self.only.as_ref().is_none_or(|only| *only == job.id) => return Some(job),
                 Ok(_) => {}
                 // What was missed does not matter: it is told how it is now.
-                Err(RecvError::Lagged(_)) => match &self.only {
-                    Some(id) => return self.app.jobs.get(id),
-                    None => {}
-                },
+                Err(RecvError::Lagged(_)) => {
+                    if let Some(id) = &self.only {
+                        return self.app.jobs.get(id);
+                    }
+                }
                 Err(RecvError::Closed) => return None,
             }
         }
