@@ -60,7 +60,7 @@ impl Audit {
     /// Writes a line, durably.
     pub(super) fn note(&self, who: &Caller, deed: &Deed<'_>) -> Result<()> {
         let at = rfc3339(self.clock.now());
-        self.lines.append(&Line { at, who: &who.name, from: who.from.map(|from| from.to_string()), deed })
+        self.lines.append(&Line { at, who: &who.name, from: who.from.map(|from| from.to_string()), deed }).map(drop)
     }
 
     /// Whether a line could be written now.

@@ -1,6 +1,7 @@
 //! Jobs that outlive the server: each is written down when it begins and when it has ended.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,41 +41,34 @@ pub(super) struct Kept {
 }
 
 pub(super) struct Journal {
+    state: Dir,
     lines: Lines,
+    /// Of so many that have ended something is kept.
+    most: usize,
+    /// How much was appended since it was last written anew.
+    appended: Mutex<usize>,
 }
+
+/// It is written anew when so much was appended.
+const TOO_MUCH: usize = 8 << 20;
 
 impl Journal {
     /// Reads what was written, and keeps the last `most` of it. What had begun and not ended was interrupted.
     pub(super) fn open(state: Dir, most: usize, now: i64) -> Result<(Journal, Vec<Kept>)> {
-        let bytes = match state.try_read(JOURNAL, MAX_BYTES) {
-            Ok(bytes) => bytes.unwrap_or_default(),
+        let mut jobs = match state.try_read(JOURNAL, MAX_BYTES) {
+            Ok(bytes) => read(&bytes.unwrap_or_default(), most),
             Err(e) => {
                 tracing::warn!(error = %e, "what was done before is not known");
-                Vec::new()
+                BTreeMap::new()
             }
         };
-        let mut jobs: BTreeMap<u64, Kept> = BTreeMap::new();
-        // A torn line is that of a job that nobody was told of.
-        for line in bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok()) {
-            let asked = line.asked.or_else(|| jobs.remove(&line.number).and_then(|kept| kept.asked));
-            jobs.insert(line.number, Kept { number: line.number, job: line.job, asked });
+        for job in jobs.values_mut().map(|kept| &mut kept.job).filter(|job| job.state == JobState::Running) {
+            (job.state, job.ended_ms) = (JobState::Interrupted, Some(now.max(job.began_ms)));
+            tracing::warn!(job = job.id, source = job.source, task = ?job.task, "was interrupted when the last server ended");
         }
-        while jobs.len() > most {
-            jobs.pop_first();
-        }
-        let mut text = Vec::new();
-        for kept in jobs.values_mut() {
-            let job = &mut kept.job;
-            if job.state == JobState::Running {
-                (job.state, job.ended_ms) = (JobState::Interrupted, Some(now.max(job.began_ms)));
-                tracing::warn!(job = job.id, source = job.source, task = ?job.task, "was interrupted when the last server ended");
-            }
-            let line = Line { number: kept.number, job: job.clone(), asked: kept.asked.clone() };
-            text.extend(serde_json::to_vec(&line).unwrap_or_default());
-            text.push(b'\n');
-        }
-        replace_file(&state, JOURNAL, &text, 0o600)?;
-        Ok((Journal { lines: Lines::new(state, JOURNAL) }, jobs.into_values().collect()))
+        replace_file(&state, JOURNAL, &written(&jobs), 0o600)?;
+        let journal = Journal { lines: Lines::new(state.clone(), JOURNAL), state, most, appended: Mutex::default() };
+        Ok((journal, jobs.into_values().collect()))
     }
 
     pub(super) fn begun(&self, number: u64, job: &Job, asked: Option<&Asked>) {
@@ -90,12 +84,103 @@ impl Journal {
 
     /// What cannot be written down is done all the same: on a full disk a deletion is what helps.
     fn append(&self, line: Line) {
-        if let Err(e) = self.lines.append(&line) {
+        let mut appended = self.appended.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.lines.append(&line).and_then(|bytes| {
+            *appended += bytes;
+            if *appended <= TOO_MUCH {
+                return Ok(());
+            }
+            *appended = 0;
+            let bytes = self.state.read(JOURNAL, MAX_BYTES)?;
+            replace_file(&self.state, JOURNAL, &written(&read(&bytes, self.most)), 0o600)
+        });
+        if let Err(e) = outcome {
             tracing::error!(job = line.job.id, error = %e, "a job could not be written down");
         }
     }
 
     pub(super) fn check(&self) -> Result<()> {
         self.lines.check()
+    }
+}
+
+/// By number, each as it was last: those that had not ended, and the last `most` of the others. A torn line is that of a
+/// job that nobody was told of.
+fn read(bytes: &[u8], most: usize) -> BTreeMap<u64, Kept> {
+    let mut jobs: BTreeMap<u64, Kept> = BTreeMap::new();
+    for line in bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok()) {
+        let asked = line.asked.or_else(|| jobs.remove(&line.number).and_then(|kept| kept.asked));
+        jobs.insert(line.number, Kept { number: line.number, job: line.job, asked });
+    }
+    let over = jobs.len().saturating_sub(most);
+    let ended = jobs.iter().filter(|(_, kept)| kept.job.state != JobState::Running).map(|(number, _)| *number);
+    for number in ended.take(over).collect::<Vec<_>>() {
+        jobs.remove(&number);
+    }
+    jobs
+}
+
+fn written(jobs: &BTreeMap<u64, Kept>) -> Vec<u8> {
+    let mut text = Vec::new();
+    for Kept { number, job, asked } in jobs.values() {
+        let line = Line { number: *number, job: job.clone(), asked: asked.clone() };
+        text.extend(serde_json::to_vec(&line).unwrap_or_default());
+        text.push(b'\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::console::jobs::{JobTask, Progress};
+    use crate::fs::MemFs;
+
+    fn job(number: u64, state: JobState) -> Job {
+        Job {
+            id: format!("j{number}"),
+            source: "orders".into(),
+            task: JobTask::Create,
+            snapshot: None,
+            by: "schedule".into(),
+            state,
+            began_ms: 5,
+            ended_ms: None,
+            progress: Progress::default(),
+            warnings: vec!["x".repeat(10_000)],
+            result: None,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn it_does_not_grow_without_end_and_forgets_nothing_that_runs() {
+        let dir = Dir::open_on(Arc::new(MemFs::new()), "/").unwrap();
+        let (journal, kept) = Journal::open(dir.clone(), 10, 0).unwrap();
+        assert!(kept.is_empty());
+        let asked = Asked { key: "k".into(), what: "w".into() };
+        journal.begun(1, &job(1, JobState::Running), Some(&asked));
+        let mut largest = 0;
+        for number in 2..1500 {
+            journal.begun(number, &job(number, JobState::Running), None);
+            journal.ended(number, &job(number, JobState::Done));
+            largest = largest.max(dir.stat(JOURNAL).unwrap().size);
+        }
+        let limit = TOO_MUCH as u64;
+        assert!(largest > limit && largest < limit + (1 << 20), "{largest}");
+        // And of a power cut in the middle of a line nothing comes but the loss of that line.
+        let file = dir.open_file(JOURNAL, crate::fs::Open::Write).unwrap();
+        let len = file.len().unwrap();
+        file.set_len(len - 7).unwrap();
+        journal.begun(1500, &job(1500, JobState::Running), None);
+        let (_, kept) = Journal::open(dir, 10, 99).unwrap();
+        let numbers: Vec<u64> = kept.iter().map(|kept| kept.number).collect();
+        assert_eq!((numbers[0], numbers.last()), (1, Some(&1500)));
+        assert_eq!((kept[0].job.state, &kept[0].asked), (JobState::Interrupted, &Some(asked)));
+        // The torn one was running as far as is known.
+        let states: Vec<JobState> = kept.iter().rev().take(3).map(|kept| kept.job.state).collect();
+        assert_eq!(states, [JobState::Interrupted, JobState::Interrupted, JobState::Done]);
     }
 }

@@ -31,8 +31,8 @@ impl Lines {
         Ok(Lines::new(Dir::open(parent)?, name))
     }
 
-    /// Appends one, durably.
-    pub(super) fn append(&self, line: &impl Serialize) -> Result<()> {
+    /// Appends one, durably; gives its length.
+    pub(super) fn append(&self, line: &impl Serialize) -> Result<usize> {
         let mut bytes = serde_json::to_vec(line).map_err(|e| ValidationError::refused(e.to_string()))?;
         bytes.push(b'\n');
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +50,10 @@ impl Lines {
         }
         file.write_all_at(&bytes, end)?;
         file.sync_data()?;
-        if is_new { self.dir.sync() } else { Ok(()) }
+        if is_new {
+            self.dir.sync()?;
+        }
+        Ok(bytes.len())
     }
 
     /// Whether a line could be appended now.

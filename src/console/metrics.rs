@@ -159,7 +159,10 @@ impl Metrics {
 
     /// A request was answered.
     pub(super) fn answered(&self, method: &str, status: u16, took: Duration) {
-        self.requests.get_or_create(&Answered { method: method.to_owned(), status }).inc();
+        // Of others there is no end.
+        let usual = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method);
+        let method = if usual { method } else { "other" }.to_owned();
+        self.requests.get_or_create(&Answered { method, status }).inc();
         self.request_durations.observe(took.as_secs_f64());
     }
 

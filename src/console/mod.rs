@@ -1,7 +1,7 @@
 //! The server: an HTTP API, metrics and a web page over the snapshots of a configuration.
 //!
-//! What asks comes in through [`api`], is known by its token ([`auth`]), and is written down where it changes something
-//! ([`audit`]). What takes time is a job ([`jobs`]), whether a request or the scheduler began it. This is the only room
+//! What asks comes in through `api`, is known by its token (`auth`), and is written down where it changes something
+//! (`audit`). What takes time is a job (`jobs`), whether a request or the scheduler began it. This is the only room
 //! with async code: it hands all work to the synchronous core.
 #![allow(clippy::result_large_err, reason = "a problem ends its request: none is passed around where time matters")]
 

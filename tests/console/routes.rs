@@ -215,12 +215,12 @@ fn damage_is_found_named_and_refused() {
     let snapshot = served.get(&format!("/api/snapshots/{id}"));
     let path = std::path::Path::new(snapshot["path"].as_str().unwrap());
     let last = served.get(&format!("/api/snapshots/{id}/files"));
-    let logs = last["files"]
+    let mut logs = last["files"]
         .as_array()
         .unwrap()
         .iter()
         .filter(|f| f["method"] == "copy" && f["path"].as_str().unwrap().ends_with(".log"));
-    let name = logs.last().unwrap()["path"].as_str().unwrap().to_owned();
+    let name = logs.next_back().unwrap()["path"].as_str().unwrap().to_owned();
     damage(&path.join(&name));
     let job = served.ended(&served.post(&format!("/api/snapshots/{id}/verify"), json!({})).expect(202));
     assert_eq!((&job["state"], &job["error"]["status"]), (&json!("failed"), &json!(422)));

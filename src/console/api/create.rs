@@ -76,7 +76,8 @@ pub(super) async fn create(
     if body.tags.len() > MOST_TAGS {
         return Err(Problem::bad_request(format!("more than {MOST_TAGS} tags")));
     }
-    let source = app.source(&body.source)?;
+    let name = body.source.clone();
+    let source = app.read(move |app| app.source(&name)).await?;
     let asynchronous = prefers_async(&headers);
     let asked = asked(&headers, &who, &body)?;
     if let Some(asked) = &asked {

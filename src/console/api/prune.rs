@@ -83,7 +83,8 @@ pub(super) async fn prune(
     Name(name): Name,
     Body(body): Body<Prune>,
 ) -> Result<(StatusCode, Json<Pruned>), Problem> {
-    let source = app.source(&name)?;
+    let named = name.clone();
+    let source = app.read(move |app| app.source(&named)).await?;
     let policy = policy(&body, &source.keep)?;
     if body.dry_run {
         let pruned = app
