@@ -6,6 +6,7 @@ mod fixtures;
 mod changes;
 mod crowd;
 mod documented;
+mod generated;
 mod kills;
 mod limits;
 mod restores;

@@ -64,6 +64,16 @@ pub(super) async fn list(
     Ok(Json(List { jobs }))
 }
 
+/// A server-sent event.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(dead_code, reason = "it describes what is written elsewhere")]
+struct JobEvent {
+    /// `job`.
+    event: String,
+    /// The job as it is now, as JSON: what `GET /api/jobs/{id}` gives.
+    data: String,
+}
+
 fn job(jobs: &Jobs, id: &str) -> Result<Arc<Job>, Problem> {
     jobs.get(id).ok_or_else(|| Problem::not_found(format!("there is no job {id:?}")))
 }
@@ -112,7 +122,7 @@ pub(super) async fn cancel(
 /// Server-sent events of the type `job`: the job as it is, each change, and how it ended. Then the stream ends.
 #[utoipa::path(get, path = "/api/jobs/{id}/events", tag = "jobs", operation_id = "watch_job",
     params(("id" = String, Path, description = "The job's id.")),
-    responses((status = 200, content_type = "text/event-stream", body = String), Refused))]
+    responses((status = 200, content_type = "text/event-stream", body = JobEvent), Refused))]
 pub(super) async fn events(
     State(app): State<Shared>,
     _: Reader,
@@ -128,7 +138,7 @@ pub(super) async fn events(
 ///
 /// Server-sent events of the type `job`, from now on and without end.
 #[utoipa::path(get, path = "/api/events", tag = "jobs", operation_id = "watch_jobs",
-    responses((status = 200, content_type = "text/event-stream", body = String), Refused))]
+    responses((status = 200, content_type = "text/event-stream", body = JobEvent), Refused))]
 pub(super) async fn all_events(
     State(app): State<Shared>,
     _: Reader,
