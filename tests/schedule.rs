@@ -482,3 +482,35 @@ fn without_a_memory_nothing_is_begun() {
     assert!(Scheduler::new(parse(&text).unwrap(), SnapshotConfig::default(), |_| {}).is_err());
     assert!(SnapshotManager::open(temp.path().join("log")).unwrap().list().unwrap().is_empty());
 }
+
+/// A source that got another name by a reload, while something was being done with it, was taken for another source.
+#[test]
+fn a_source_that_is_renamed_while_it_is_worked_on_is_still_one_source() {
+    let temp = tempfile::tempdir().unwrap();
+    append(&temp.path().join("orders"), 5);
+    let config = |name: &str| {
+        let (state, path) = (temp.path().join("state"), temp.path().join("orders"));
+        let text = format!("state = {state:?}\n[[source]]\nname = {name:?}\npath = {path:?}\nevery = \"1h\"\n");
+        parse(&text).unwrap()
+    };
+    let (begun, begins) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (begun, wait) = (Mutex::new(begun), Mutex::new(wait));
+    let scheduler = Scheduler::new(config("before"), SnapshotConfig::default(), move |told| {
+        if let Told::Began(running) = told {
+            begun.lock().unwrap().send(running.source.clone()).unwrap();
+            wait.lock().unwrap().recv().unwrap();
+        }
+    })
+    .unwrap();
+    std::thread::scope(|threads| {
+        threads.spawn(|| scheduler.run());
+        assert_eq!(begins.recv_timeout(Duration::from_secs(10)).unwrap(), "before");
+        scheduler.reload(config("after"));
+        assert!(begins.recv_timeout(Duration::from_millis(300)).is_err(), "two jobs at once on one source");
+        go.send(()).unwrap();
+        assert_eq!(begins.recv_timeout(Duration::from_secs(10)).unwrap(), "after");
+        go.send(()).unwrap();
+        scheduler.stop();
+    });
+}

@@ -1,7 +1,7 @@
 //! Doing what is due.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::fs::{Deadline, Dir, Guard, LockMode, lock_file};
 use crate::observe::{Event, Observer};
 use crate::snapshot::SnapshotConfig;
+use crate::store::Scope;
 
 /// Not `.lock`: that is the name in a log and in a store.
 const LOCK: &str = ".schedule.lock";
@@ -63,6 +64,8 @@ pub struct Running {
     pub task: Task,
     /// Since when, in milliseconds since 1970 UTC.
     pub since: i64,
+    path: PathBuf,
+    part: Scope,
     observer: Observer,
     /// Somebody does not want it done now.
     unwanted: Arc<AtomicBool>,
@@ -215,7 +218,8 @@ impl Scheduler {
         self.remember(&inner.memory);
         let observer = Observer::default();
         let unwanted = Arc::default();
-        let running = Running { source: source.name.clone(), task, since: now, observer, unwanted };
+        let (path, part) = (source.path.clone(), source.part.clone());
+        let running = Running { source: source.name.clone(), task, since: now, path, part, observer, unwanted };
         inner.running.insert(source.name.clone(), running.clone());
         running
     }
@@ -263,7 +267,7 @@ impl Inner {
             return None;
         }
         let nothing = SourceMemory::default();
-        let idle = self.config.sources.iter().filter(|source| !self.running.contains_key(&source.name));
+        let idle = self.idle();
         let due = idle.filter_map(|source| {
             let memory = self.memory.sources.get(&source.name).unwrap_or(&nothing);
             let untried = |task: &Task| tried.is_none_or(|tried| !tried.contains(&(source.name.clone(), *task)));
@@ -281,8 +285,16 @@ impl Inner {
         let nothing = SourceMemory::default();
         let next =
             |source: &SourceConfig| plan::next(source, self.memory.sources.get(&source.name).unwrap_or(&nothing), now);
-        let idle = self.config.sources.iter().filter(|source| !self.running.contains_key(&source.name));
+        let idle = self.idle();
         idle.filter_map(next).min()
+    }
+
+    /// The sources with which nothing is being done, also not under the name that they had before a reload.
+    fn idle(&self) -> impl Iterator<Item = &SourceConfig> {
+        let busy = |source: &SourceConfig, running: &Running| {
+            running.source == source.name || (&running.path, &running.part) == (&source.path, &source.part)
+        };
+        self.config.sources.iter().filter(move |source| !self.running.values().any(|running| busy(source, running)))
     }
 
     fn note(&mut self, ran: &Ran, now: i64) {
