@@ -62,6 +62,11 @@ impl File {
         Ok(done)
     }
 
+    /// Says that these bytes will be read soon, so that they may be under way by then.
+    pub(crate) fn will_read(&self, offset: u64, len: u64) {
+        self.fs.will_read(&self.handle, offset, len);
+    }
+
     /// Writes all of `buf`.
     pub fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         let mut done = 0;

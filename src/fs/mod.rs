@@ -201,6 +201,8 @@ pub trait Fs: Send + std::marker::Sync + fmt::Debug {
     fn open(&self, dir: &Handle, name: &OsStr, how: Open) -> io::Result<Handle>;
     /// Reads at most `buf.len()` bytes at `offset`; 0 means the end.
     fn read_at(&self, file: &Handle, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Says that these bytes will be read soon. Nothing depends on it.
+    fn will_read(&self, _file: &Handle, _offset: u64, _len: u64) {}
     /// Writes at most `buf.len()` bytes at `offset`.
     fn write_at(&self, file: &Handle, buf: &[u8], offset: u64) -> io::Result<usize>;
     /// Cuts or extends (with zeros) a file.
