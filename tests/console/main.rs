@@ -9,6 +9,7 @@ mod documented;
 mod generated;
 mod kills;
 mod limits;
+mod metrics;
 mod restores;
 mod routes;
 mod served;
