@@ -215,7 +215,7 @@ impl Metrics {
             set(&self.free, free as f64);
         }
         if let Some(drill) = &source.drill {
-            set(&self.drill_age, age(drill.at));
+            set(&self.drill_age, age(drill.at_ms));
         }
         for task in source.tasks() {
             let failing = is(task.is_failing());

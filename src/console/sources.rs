@@ -50,7 +50,7 @@ pub(super) struct Source {
     tasks: Vec<TaskState>,
     /// The last restore drill that went well.
     #[schema(required)]
-    pub(super) drill: Option<DrillReport>,
+    pub(super) drill: Option<LastDrill>,
     /// Why the source or its snapshots cannot be read.
     #[schema(required)]
     error: Option<Problem>,
@@ -68,6 +68,29 @@ pub(super) enum Health {
     Failing,
     /// The source or its snapshots cannot be read.
     Unreadable,
+}
+
+/// A restore drill that went well.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct LastDrill {
+    /// The snapshot that was restored.
+    id: String,
+    pub(super) at_ms: i64,
+    /// Logs that were read.
+    logs: u64,
+    /// Batches in them, each with a CRC that holds.
+    batches: u64,
+    /// Bytes that were restored.
+    bytes: u64,
+    /// How long the restore took.
+    restore_ms: u64,
+}
+
+impl From<DrillReport> for LastDrill {
+    fn from(report: DrillReport) -> LastDrill {
+        let DrillReport { id, at, logs, batches, bytes, restore_ms } = report;
+        LastDrill { id, at_ms: at, logs, batches, bytes, restore_ms }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -277,7 +300,7 @@ impl App {
                 monthly: source.keep.keep_monthly,
             },
             tasks,
-            drill: memory.drill.clone(),
+            drill: memory.drill.clone().map(LastDrill::from),
             error,
         }
     }

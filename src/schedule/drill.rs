@@ -10,7 +10,6 @@ use crate::snapshot::{RestoreOptions, SnapshotManager};
 use crate::store::{Loaded, Scope, SourceKind};
 
 /// What came of one that went well: what came back was what the manifest says.
-#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrillReport {
     /// The snapshot that was restored.

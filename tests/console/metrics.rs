@@ -128,6 +128,8 @@ fn they_say_what_is() {
         let bytes = value(&all, "cowlog_snapshot_bytes", &[("source", "good"), ("kind", kind)]);
         assert_eq!(bytes, source[field].as_f64());
     }
+    assert_eq!(source["drill"]["batches"], 50);
+    assert!(source["drill"]["at_ms"].is_i64(), "{source}");
     assert!(of("cowlog_free_bytes", "good").unwrap() > 0.0);
     assert_eq!(
         (of("cowlog_drill_ok", "good"), of("cowlog_drill_ok", "bad"), of("cowlog_drill_ok", "gone")),
