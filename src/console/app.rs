@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::audit::{Audit, Deed};
 use super::auth::{Caller, Tokens};
@@ -54,6 +54,15 @@ pub(super) struct Order<'a> {
     pub(super) body: Value,
 }
 
+/// What a job will have come to.
+pub(super) struct Ending(tokio::task::JoinHandle<Option<Arc<Job>>>);
+
+impl Ending {
+    pub(super) async fn wait(self) -> Result<Arc<Job>, Problem> {
+        self.0.await.ok().flatten().ok_or_else(|| Problem::fault("this is a fault of cowlog: the job was lost"))
+    }
+}
+
 impl App {
     pub(super) fn tokens(&self) -> Arc<Tokens> {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -78,7 +87,7 @@ impl App {
         self: &Arc<Self>,
         order: Order<'_>,
         work: impl FnOnce(&SnapshotConfig) -> Result<T, Error> + Send + 'static,
-    ) -> Result<(Job, tokio::task::JoinHandle<Arc<Job>>), Problem> {
+    ) -> Result<(Job, Ending), Problem> {
         let work = move |config: &SnapshotConfig| match work(config) {
             Err(e) => Outcome { result: None, error: Some(Problem::from(&e)) },
             Ok(done) => Outcome { result: serde_json::to_value(done).ok(), error: None },
@@ -91,56 +100,52 @@ impl App {
         self: &Arc<Self>,
         order: Order<'_>,
         work: impl FnOnce(&SnapshotConfig) -> Outcome + Send + 'static,
-    ) -> Result<(Job, tokio::task::JoinHandle<Arc<Job>>), Problem> {
+    ) -> Result<(Job, Ending), Problem> {
         let Ok(permit) = self.limits.jobs.clone().try_acquire_owned() else {
             return Err(Problem::unavailable("too many jobs are running"));
         };
-        let (source, who) = (order.new.source.to_owned(), order.who.clone());
-        let what = order.new.task;
-        let begun = {
-            let app = self.clone();
-            let (task, snapshot, by, asked) = (what, order.new.snapshot, who.name.clone(), order.new.asked);
-            let (source, body, who) = (source.clone(), order.body, who.clone());
-            // It is written down, and that waits for a disk.
-            let begin = tokio::task::spawn_blocking(move || {
-                let new = New { task, source: &source, snapshot: snapshot.clone(), by: &by, asked };
-                let begun = app.jobs.begin(new)?;
-                let (word, id) = (word(what), begun.0.id());
-                app.note(
-                    &who,
-                    &Deed {
-                        what: &word,
-                        source: Some(&source),
-                        snapshot: snapshot.as_deref(),
-                        job: Some(&id),
-                        asked: Some(body),
-                        result: "begun",
-                    },
-                );
-                Ok(begun)
-            });
-            begin.await.map_err(|_| Problem::fault("this is a fault of cowlog: beginning panicked"))?
-        };
-        let (live, observer) = match begun {
-            Ok(begun) => begun,
-            Err(NotBegun::Stopping) => return Err(Problem::unavailable("the server is about to end")),
-            Err(NotBegun::Known) => {
-                return Err(Problem::conflict("busy", "the first such request is being carried out"));
-            }
-        };
-        let job = live.job();
-        let app = self.clone();
-        let handle = tokio::task::spawn_blocking(move || {
+        let (app, who, body) = (self.clone(), order.who.clone(), order.body);
+        let New { task, source, snapshot, by, asked } = order.new;
+        let (source, by) = (source.to_owned(), by.to_owned());
+        let (tell, told) = oneshot::channel();
+        // In one piece: whoever asked may be gone at any moment, and what has begun is to be done.
+        let ending = tokio::task::spawn_blocking(move || {
             let _permit = permit;
+            let new = New { task, source: &source, snapshot: snapshot.clone(), by: &by, asked };
+            let (live, observer) = match app.jobs.begin(new) {
+                Ok(begun) => begun,
+                Err(why) => {
+                    let _ = tell.send(Err(why));
+                    return None;
+                }
+            };
+            app.note(
+                &who,
+                &Deed {
+                    what: &word(task),
+                    source: Some(&source),
+                    snapshot: snapshot.as_deref(),
+                    job: Some(&live.id()),
+                    asked: Some(body),
+                    result: "begun",
+                },
+            );
+            let _ = tell.send(Ok(live.job()));
             let (jobs, telling) = (app.jobs.clone(), live.clone());
             let observer = observer.listening(move |event: Event<'_>| jobs.tell(&telling, event));
             let config = SnapshotConfig { observer, ..app.base.clone() };
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&config)));
             let panicked = || Problem::fault("this is a fault of cowlog: the job panicked");
             let outcome = done.unwrap_or_else(|_| Outcome { result: None, error: Some(panicked()) });
-            app.ended(&who, &live, outcome)
+            Some(app.ended(&who, &live, outcome))
         });
-        Ok((job, handle))
+        match told.await {
+            Ok(Ok(job)) => Ok((job, Ending(ending))),
+            Ok(Err(NotBegun::Stopping)) => Err(Problem::unavailable("the server is about to end")),
+            Ok(Err(NotBegun::Known)) => Err(Problem::conflict("busy", "the first such request is being carried out")),
+            Ok(Err(NotBegun::Busy)) => Err(Problem::conflict("busy", "a snapshot of this source is being taken")),
+            Err(_) => Err(Problem::fault("this is a fault of cowlog: beginning panicked")),
+        }
     }
 
     fn ended(&self, who: &Caller, live: &Live, outcome: Outcome) -> Arc<Job> {

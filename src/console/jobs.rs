@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
-use super::journal::{Asked, Journal, Kept};
+use super::journal::{Asked, Journal, Kept, surplus};
 use super::problem::Problem;
 use crate::fs::{Clock, Dir};
 use crate::observe::{Event, Observer};
@@ -118,7 +118,9 @@ pub(super) struct New<'a> {
     pub(super) asked: Option<Asked>,
 }
 
-/// Of so many that have ended something is known.
+/// Who asks for what the scheduler does; no token is called so.
+pub(super) const SCHEDULE: &str = "schedule";
+/// Of so many that have ended something is known: of the scheduler's, and of the others.
 const REMEMBERED: usize = 500;
 const MOST_WARNINGS: usize = 100;
 /// A watcher is told of a running job this often at most, in milliseconds.
@@ -167,6 +169,8 @@ pub(super) enum NotBegun {
     Stopping,
     /// A request of the same name has begun one.
     Known,
+    /// Another one takes a snapshot of the source.
+    Busy,
 }
 
 /// What an earlier request of the same name came to.
@@ -208,8 +212,7 @@ impl Jobs {
 
     /// Notes that the scheduler has begun one.
     pub(super) fn scheduled(&self, running: &Running) -> Option<Arc<Live>> {
-        let new =
-            New { task: running.task.into(), source: &running.source, snapshot: None, by: "schedule", asked: None };
+        let new = New { task: running.task.into(), source: &running.source, snapshot: None, by: SCHEDULE, asked: None };
         self.enter(new, Cancel::Scheduled(running.clone())).ok()
     }
 
@@ -218,11 +221,20 @@ impl Jobs {
         if inner.stopping {
             return Err(NotBegun::Stopping);
         }
+        let taken = |live: &Arc<Live>| {
+            let job = &live.lock().job;
+            job.task == JobTask::Create && job.source == new.source
+        };
+        // Two at once would both find the last one old enough.
+        let busy = new.task == JobTask::Create && new.by != SCHEDULE && inner.running.values().any(taken);
         // Of two that come at once with one name only one is to begin.
         let earlier = new.asked.as_ref().and_then(|asked| inner.asked.get(&asked.key)).map(|(_, number)| *number);
         let state = earlier.and_then(|number| self.numbered(&inner, number)).map(|job| job.state);
         if matches!(state, Some(JobState::Running | JobState::Done)) {
             return Err(NotBegun::Known);
+        }
+        if busy {
+            return Err(NotBegun::Busy);
         }
         inner.last += 1;
         let number = inner.last;
@@ -297,8 +309,8 @@ impl Jobs {
         let mut inner = self.lock();
         inner.running.remove(&live.number);
         inner.ended.insert(live.number, job.clone());
-        while inner.ended.len() > REMEMBERED {
-            let Some((gone, _)) = inner.ended.pop_first() else { break };
+        for gone in surplus(inner.ended.iter().map(|(number, job)| (*number, &**job)), REMEMBERED) {
+            inner.ended.remove(&gone);
             inner.asked.retain(|_, (_, number)| *number != gone);
         }
         drop(inner);
@@ -343,11 +355,12 @@ impl Jobs {
         let number = id.strip_prefix('j').and_then(|n| n.parse::<u64>().ok());
         match number.and_then(|number| inner.running.get(&number)) {
             Some(live) => {
+                // First: it may end at once.
+                live.lock().cancelled = true;
                 match &live.cancel {
                     Cancel::Observer(observer) => observer.cancel(),
                     Cancel::Scheduled(running) => running.cancel(),
                 }
-                live.lock().cancelled = true;
                 true
             }
             None => false,

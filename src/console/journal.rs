@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::jobs::{Job, JobState};
+use super::jobs::{Job, JobState, SCHEDULE};
 use super::lines::Lines;
 use crate::error::Result;
 use crate::fs::{Dir, replace_file};
@@ -112,12 +112,26 @@ fn read(bytes: &[u8], most: usize) -> BTreeMap<u64, Kept> {
         let asked = line.asked.or_else(|| jobs.remove(&line.number).and_then(|kept| kept.asked));
         jobs.insert(line.number, Kept { number: line.number, job: line.job, asked });
     }
-    let over = jobs.len().saturating_sub(most);
-    let ended = jobs.iter().filter(|(_, kept)| kept.job.state != JobState::Running).map(|(number, _)| *number);
-    for number in ended.take(over).collect::<Vec<_>>() {
+    for number in surplus(jobs.iter().map(|(number, kept)| (*number, &kept.job)), most) {
         jobs.remove(&number);
     }
     jobs
+}
+
+/// Those of the jobs that have ended which are too many: of the scheduler's and of the others' the last `most` to end are
+/// kept.
+pub(super) fn surplus<'a>(jobs: impl Iterator<Item = (u64, &'a Job)>, most: usize) -> Vec<u64> {
+    let (mut scheduled, mut asked_for) = (Vec::new(), Vec::new());
+    for (number, job) in jobs.filter(|(_, job)| job.state != JobState::Running) {
+        let kind = if job.by == SCHEDULE { &mut scheduled } else { &mut asked_for };
+        kind.push((job.ended_ms, number));
+    }
+    let over = |mut kind: Vec<(Option<i64>, u64)>| {
+        kind.sort_unstable();
+        kind.truncate(kind.len().saturating_sub(most));
+        kind
+    };
+    over(scheduled).into_iter().chain(over(asked_for)).map(|(_, number)| number).collect()
 }
 
 fn written(jobs: &BTreeMap<u64, Kept>) -> Vec<u8> {

@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use super::router::PATIENCE;
 
 /// Bodies are small: nothing but what is to be done.
 pub(super) const LARGEST_BODY: usize = 64 << 10;
@@ -24,7 +25,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if said.is_some_and(|said| said > LARGEST_BODY as u64) {
             return Err(Problem::request(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large"));
         }
-        match axum::Json::<T>::from_request(request, state).await {
+        // Not only each piece of it: the whole has to come in time.
+        let read = tokio::time::timeout(PATIENCE, axum::Json::<T>::from_request(request, state)).await;
+        let too_slow = || Problem::request(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body did not come in time");
+        match read.map_err(|_| too_slow())? {
             Ok(axum::Json(body)) => Ok(Body(body)),
             Err(JsonRejection::MissingJsonContentType(_)) => {
                 let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -34,9 +38,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             Err(e) if e.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(Problem::request(e.status(), "too-large", "the body is too large"))
             }
-            Err(e) if is_timeout(&e) => {
-                Err(Problem::request(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body did not come in time"))
-            }
+            Err(e) if is_timeout(&e) => Err(too_slow()),
             Err(e) => Err(Problem::bad_request(e.body_text())),
         }
     }

@@ -20,6 +20,8 @@ use super::problem::Problem;
 use super::reading::LARGEST_BODY;
 use super::{api, page};
 
+const LONGEST_NOTE: usize = 500;
+
 /// Whoever is slower is hung up on.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -62,6 +64,9 @@ async fn around(State(app): State<Shared>, request: Request, next: Next) -> Resp
         let looks = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
         if let (Some(who), false, false) = (who, looks, problem.noted) {
             let (what, result) = (format!("{method} {path}"), format!("{}: {}", problem.status, problem.detail));
+            // Whoever may only look is not to fill the disk.
+            let short = |text: String| text.chars().take(LONGEST_NOTE).collect::<String>();
+            let (what, result) = (short(what), short(result));
             let note = move |app: &App| {
                 app.note(&who, &Deed { what: &what, result: &result, ..Deed::default() });
                 Ok(())

@@ -24,15 +24,17 @@ use super::metrics::Metrics;
 use super::router::{PATIENCE, router};
 use super::scheduled::told;
 use crate::error::{Error, Result, ValidationError};
-use crate::fs::Dir;
+use crate::fs::{Dir, most_descriptors};
 use crate::schedule::{Config, Scheduler, Serve};
 use crate::snapshot::SnapshotConfig;
 
-const MOST_CONNECTIONS: usize = 4096;
+const MOST_CONNECTIONS: u64 = 4096;
+/// So many descriptors are left for jobs.
+const FOR_JOBS: u64 = 256;
 /// Jobs of requests at once. There is no end of what one client may ask for otherwise.
 const MOST_JOBS: usize = 32;
 /// What runs is given this long to end when the server is stopped.
-const GRACE: Duration = Duration::from_secs(9);
+const GRACE: Duration = Duration::from_secs(8);
 
 /// What the configuration does not say.
 #[derive(Debug, Default)]
@@ -240,7 +242,8 @@ async fn run(
     let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let capped = Capped::at(MOST_CONNECTIONS);
+    let most = most_descriptors().saturating_sub(FOR_JOBS).clamp(16, MOST_CONNECTIONS);
+    let capped = Capped::at(usize::try_from(most).unwrap_or(16));
     match tls {
         None => server.acceptor(capped).serve(service).await,
         Some(tls) => server.acceptor(RustlsAcceptor::new(tls).acceptor(capped)).serve(service).await,

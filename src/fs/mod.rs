@@ -27,6 +27,8 @@ pub use identity::Identity;
 pub(crate) use lock::{Deadline, Guard, lock_dir, lock_file, locked, try_lock_dir};
 pub use mem::MemFs;
 pub use os::OsFs;
+#[cfg(feature = "console")]
+pub(crate) use os::most_descriptors;
 pub use share::{Method, MethodChoice};
 pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link};
 pub(crate) use sync::{replace_file, replace_unsettled, settle, temporary, write_new_file, write_new_unsynced};

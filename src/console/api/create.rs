@@ -112,7 +112,7 @@ pub(super) async fn create(
     if asynchronous {
         return Ok(accepted(&job));
     }
-    let job = done.await.map_err(|_| Problem::fault("the job was lost"))?;
+    let job = done.wait().await?;
     match &job.error {
         Some(error) => Err(error.clone().noted()),
         None => answer(&app, &job).await,

@@ -100,7 +100,8 @@ pub(super) async fn cancel(
 ) -> Result<(StatusCode, Json<Job>), Problem> {
     let found = job(&app.jobs, &id)?;
     if !app.jobs.cancel(&id) {
-        return Err(Problem::conflict("ended", format!("{id} has ended: {}", word(found.state))));
+        let state = word(job(&app.jobs, &id)?.state);
+        return Err(Problem::conflict("ended", format!("{id} has ended: {state}")));
     }
     app.read(move |app| {
         let deed = Deed {

@@ -18,6 +18,7 @@ use crate::console::reading::{Body, Name};
 use crate::error::Error;
 use crate::schedule::SourceConfig;
 use crate::snapshot::{Deleted, Policy, PrunePlan, SnapshotConfig, SnapshotManager};
+use crate::store::Scope;
 use crate::units::parse_duration;
 
 /// Which snapshots are kept; what is left out is as the configuration says.
@@ -99,7 +100,7 @@ pub(super) async fn prune(
     let shown = serde_json::to_value(&body).unwrap_or_default();
     let (_, job) =
         app.order(Order { who: &who, new, body: shown }, move |config| carry_out(&source, &policy, config)).await?;
-    let job = job.await.map_err(|_| Problem::fault("the job was lost"))?;
+    let job = job.wait().await?;
     if let Some(error) = &job.error {
         return Err(error.clone().noted());
     }
@@ -128,9 +129,9 @@ fn planned(source: &SourceConfig, manager: &SnapshotManager, policy: &Policy) ->
     let sizes: BTreeMap<&str, (u64, u64)> =
         listed.iter().map(|s| (s.id.as_str(), (s.methods.values().sum(), s.total_size))).collect();
     let plan = manager.plan_prune(policy)?;
-    // Parts of a data directory are sources of their own, or nobody's.
-    let plan = match listed.iter().rev().find(|s| matches!(s.scope.as_str(), "all" | "log")) {
-        Some(whole) if source.part == crate::store::Scope::All => plan.only(&whole.scope),
+    // Snapshots of parts of a data directory are not those of the whole, whoever takes them.
+    let plan = match source.part {
+        Scope::All if manager.is_data_dir().unwrap_or(true) => plan.only(&Scope::All.to_string()),
         _ => plan,
     };
     let steps = plan.steps().iter().map(|step| {

@@ -124,6 +124,8 @@ fn part(body: &Restore) -> Result<Option<Scope>, Problem> {
     }
 }
 
+const LONGEST_NAME: usize = 240;
+
 /// The directory that is to hold the target, and the target's name in it. Each name on the way is opened in the directory
 /// before it, and a symbolic link is not followed: nothing that is done to the paths meanwhile leads anywhere else.
 fn place(app: &App, dir: Option<&str>, to: &str) -> Result<(Dir, String), Problem> {
@@ -143,7 +145,7 @@ fn place(app: &App, dir: Option<&str>, to: &str) -> Result<(Dir, String), Proble
         })?,
     };
     let wrong = || Problem::bad_request(format!("{to:?} is no path below {}", chosen.display()));
-    if to.len() > 4096 || to.contains('\0') {
+    if to.len() > 4096 || to.chars().any(char::is_control) {
         return Err(wrong());
     }
     let mut names: Vec<&str> = Vec::new();
@@ -153,6 +155,11 @@ fn place(app: &App, dir: Option<&str>, to: &str) -> Result<(Dir, String), Proble
             Component::CurDir => {}
             _ => return Err(wrong()),
         }
+    }
+    // The target's own name becomes longer while it is made; what begins so is cowlog's own.
+    let ours = |name: &&str| name.starts_with(".cowlog-");
+    if names.iter().any(|name| name.len() > LONGEST_NAME) || names.last().is_some_and(ours) {
+        return Err(wrong());
     }
     let name = names.pop().ok_or_else(wrong)?;
     let mut at = Dir::open(chosen)?;

@@ -287,7 +287,7 @@ pub(super) async fn delete(
     };
     let body = json!({});
     let (_, job) = app.order(Order { who: &who, new, body }, move |config| source.manager(config)?.delete(&id)).await?;
-    let job = job.await.map_err(|_| Problem::fault("the job was lost"))?;
+    let job = job.wait().await?;
     if let Some(error) = &job.error {
         return Err(error.clone().noted());
     }

@@ -69,6 +69,8 @@ export const utc = (time) => `${new Date(ms(time)).toISOString().slice(0, 19).re
 /** A time element: relative by default, with both zones in its title. */
 export function when(time, text = ago) {
   const at = ms(time);
+  // One that cannot be read must not take the page with it.
+  if (Number.isNaN(new Date(at).getTime())) return h("span", null, "not known");
   return h("time", { datetime: new Date(at).toISOString(), title: `${moment(at)} (${utc(at)})` }, text(at));
 }
 

@@ -1,6 +1,6 @@
 // What is said of a job, as plain text.
 
-import { bytes, count, span } from "/console/format.js";
+import { bytes, count, plural, span } from "/console/format.js";
 import { task } from "/console/parts.js";
 
 /** How far it is, 0 to 1, or null where the whole is not known. */
@@ -26,7 +26,7 @@ const detail = (r) => {
   if (r.level) return `${r.level}: ${count(r.files_checked)} files, ${bytes(r.bytes_checked)} read, ${r.ok ? "all intact" : `${count(r.damage?.length ?? 0)} damaged`}`;
   if (r.elapsed_ms !== undefined && r.total_size !== undefined) return `${bytes(r.total_size)} taken in ${span(r.elapsed_ms)}, ${bytes(r.bytes_copied)} of it copied`;
   if (Array.isArray(r.deleted)) return r.deleted.length ? `${count(r.deleted.length)} deleted` : "nothing to delete";
-  if (r.batches !== undefined) return `${count(r.logs)} logs, ${count(r.batches)} batches, ${bytes(r.bytes)} read back`;
+  if (r.batches !== undefined) return `${plural(r.logs, "log")}, ${count(r.batches)} batches, ${bytes(r.bytes)} read back`;
   return null;
 };
 

@@ -53,7 +53,7 @@ const MOST_DAMAGE = 50;
 export function damageList(damage, intact, most = MOST_DAMAGE) {
   if (!damage?.length) return null;
   const rows = damage.slice(0, most).map((d) => h("li", null,
-    h("code", { "data-test": "damaged-file" }, d.path), h("span", { class: "tag bad" }, d.kind), h("p", null, d.detail),
+    h("code", { "data-test": "damaged-file" }, d.path), " ", h("span", { class: "tag bad" }, d.kind), h("p", null, d.detail),
     intact?.[d.path] ? h("p", null, "An intact copy is at ", code(intact[d.path]), ".") : null));
   const more = damage.length - rows.length;
   return h("div", { class: "damage", "data-test": "damage" },
@@ -64,13 +64,20 @@ export function damageList(damage, intact, most = MOST_DAMAGE) {
 /** A problem in full: what, where, file by file, and the way out. */
 export function problem(p, { test = "problem", intact, most } = {}) {
   if (p.kind === "interrupted") return h("p", { class: "callout", "data-test": test }, p.detail);
-  const hint = inConsole(p.hint);
+  const hint = wayOut(p, intact);
   return h("div", { class: "problem", "data-test": test },
     h("p", { class: "problem-what" }, icon("failing"), h("span", null, p.detail ?? p.title)),
     p.path && !p.detail?.includes(p.path) ? h("p", null, "Path: ", code(p.path)) : null,
     damageList(p.damage, intact, most),
     p.candidates?.length ? h("p", null, "It could be: ", p.candidates.map((c) => [link(toSnapshot(c), c), " "])) : null,
     hint ? h("p", { class: "problem-hint", "data-test": "hint" }, h("strong", null, "Way out: "), hint) : null);
+}
+
+/** Some hints are for who writes requests. */
+function wayOut(p, intact) {
+  if (/:too-soon$/.test(p.type ?? "")) return "Take one all the same, or wait.";
+  if (p.damage?.length && Object.keys(intact ?? {}).length) return "Put the intact copy in the place of the damaged file and verify again, or restore another snapshot.";
+  return inConsole(p.hint);
 }
 
 const inConsole = (hint) => hint && hint[0].toUpperCase() + hint.slice(1);

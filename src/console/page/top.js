@@ -24,7 +24,7 @@ export function top({ nav, signOut }) {
       entry("#/jobs", "jobs", ["Jobs", busy ? h("span", { class: "count" }, String(busy), h("span", { class: "unseen" }, " running")) : null]))) : null,
     h("div", { class: "top-end", key: "end" },
       state.who?.demo ? h("span", { class: "tag", key: "demo", title: "This server runs on data of its own, which goes when it ends." }, "demo") : null,
-      state.who ? h("p", { class: "who", key: "who", "data-test": "who" }, h("strong", null, state.who.name), h("span", { class: "tag" }, state.who.role)) : null,
+      state.who ? h("p", { class: "who", key: "who", "data-test": "who" }, h("strong", null, state.who.name), " ", h("span", { class: "tag" }, state.who.role)) : null,
       themeButton(),
       state.who ? h("button", { type: "button", class: "button small", key: "out", "data-test": "sign-out", onclick: signOut }, "Sign out") : null));
 }

@@ -89,7 +89,7 @@ export function snapshotView({ ref }) {
   const about = () => section("about", "About this snapshot", h("div", { class: "columns" },
     facts([
       ["Source", link(toSource(s.source), s.source)], ["Taken", when(s.timestamp_ms), h("span", { class: "quiet" }, ` ${moment(s.timestamp_ms)} (${utc(s.timestamp_ms)})`)],
-      ["Scope", s.scope === "all" ? "everything in the source" : s.scope === "log" ? "the log" : s.scope], s.tags?.length && ["Tags", s.tags.map((t) => h("span", { class: "tag" }, t))],
+      ["Scope", s.scope === "all" ? "everything in the source" : s.scope === "log" ? "the log" : s.scope], s.tags?.length && ["Tags", s.tags.map((t) => [h("span", { class: "tag" }, t), " "])],
       ["Path", code(s.path)], ["Root", s.root ? [code(s.root), copyButton(s.root, "root")] : "not known"],
     ]),
     facts([

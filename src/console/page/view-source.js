@@ -42,7 +42,7 @@ function row(s) {
   const v = verdict(s);
   const cell = (i, props, ...inner) => h("td", { role: "cell", "data-label": COLUMNS[i], ...props }, h("div", null, inner));
   return h("tr", { role: "row", key: s.ref, "data-test": "snapshot-row", "data-ref": s.ref },
-    h("th", { scope: "row", role: "rowheader", class: "id" }, link(toSnapshot(s.ref), s.id), s.tags?.length ? h("span", { class: "tags" }, s.tags.map((t) => h("span", { class: "tag" }, t))) : null),
+    h("th", { scope: "row", role: "rowheader", class: "id" }, link(toSnapshot(s.ref), s.id), s.tags?.length ? h("span", { class: "tags" }, s.tags.map((t) => [h("span", { class: "tag" }, t), " "])) : null),
     cell(1, null, when(s.timestamp_ms)),
     cell(2, null, s.logs ? plural(s.logs.length, "log") : s.log_end_offset === undefined ? s.scope : `to ${count(s.log_end_offset)}`, h("span", { class: "quiet" }, ` in ${plural(s.num_segments, "segment")}`)),
     cell(3, { class: "number" }, bytes(s.total_size)),
@@ -95,7 +95,7 @@ export function sourceView({ name }) {
         ["Newest", source.newest ? link(toSnapshot(`${name}~${source.newest.id}`), when(source.newest.timestamp_ms)) : "none"],
         ["Newest verified", source.newest_verified ? [link(toSnapshot(`${name}~${source.newest_verified.id}`), when(source.newest_verified.timestamp_ms)), h("span", { class: "quiet" }, " (read ", when(source.newest_verified.verified_at_ms), ")")] : "none"],
         ["Restore drill", source.drill ? h("span", null, drilled(source.drill)) : "none so far"],
-        ["Snapshots", count(source.snapshots), source.damaged ? h("span", { class: "tag bad" }, `${count(source.damaged)} damaged`) : null],
+        ["Snapshots", count(source.snapshots), source.damaged ? [" ", h("span", { class: "tag bad" }, `${count(source.damaged)} damaged`)] : null],
         ["Space", `${bytes(source.bytes_logical)} to read, ${bytes(source.bytes_copied)} of it copied`, disk(source)],
       ])));
 
