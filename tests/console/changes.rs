@@ -157,3 +157,71 @@ fn every_change_is_in_the_audit_log() {
     assert!(!text.contains("nobody-knows-this-one") && !text.contains(OPERATE), "a token is in the audit log");
     assert!(!served.log().contains(OPERATE), "a token is in the log");
 }
+
+/// A client that hung up at the wrong moment left a job that ran for ever and did nothing.
+#[test]
+fn what_was_begun_is_done_whoever_hangs_up() {
+    use std::io::Write;
+    let (_place, served) = served();
+    let id = served.create("orders-0");
+    let body = "{}";
+    let request = format!(
+        "POST /api/snapshots/{id}/verify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {OPERATE}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for n in 0..40u64 {
+        let mut stream = std::net::TcpStream::connect(served.address()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(150 * n));
+        drop(stream);
+    }
+    let begun = std::time::Instant::now();
+    while !served.get("/api/jobs?state=running")["jobs"].as_array().unwrap().is_empty() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{}", served.get("/api/jobs?state=running"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let jobs = served.get("/api/jobs?state=done");
+    assert!(jobs["jobs"].as_array().unwrap().len() > 5, "hardly any was begun");
+}
+
+/// Two at once both found the last snapshot old enough.
+#[test]
+fn of_two_creates_at_once_one_is_refused() {
+    let (_place, served) = served();
+    let answers: Vec<_> = std::thread::scope(|threads| {
+        let ask = || create(&served, &[], json!({ "source": "orders-0" }));
+        let asking: Vec<_> = (0..6).map(|_| threads.spawn(ask)).collect();
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    assert!(answers.iter().all(|answer| matches!(answer.status, 201 | 409)));
+    assert_eq!(served.get("/api/snapshots")["total"], 1);
+}
+
+/// Pruning the whole of a data directory went for the snapshots of its topics.
+#[test]
+fn the_whole_prunes_none_of_its_parts() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("data")).unwrap();
+    place.append("data/orders-0", 20);
+    place.append("data/events-0", 20);
+    let part = format!("path = {:?}\ntopic = \"orders\"", place.path("data"));
+    place.configure("", &[("data", ""), ("orders", &part)]);
+    let served = place.serve();
+    let prune = |source: &str| {
+        let path = format!("/api/sources/{source}/prune");
+        served.ask("POST", &path, ADMIN, &[], Some(&json!({ "max_snapshots": 1 }))).expect(200)
+    };
+    for _ in 0..3 {
+        served.create("orders");
+    }
+    assert_eq!((prune("data")["steps"].clone(), prune("data")["deleted"].clone()), (json!([]), json!([])));
+    for _ in 0..3 {
+        served.create("data");
+    }
+    assert_eq!(prune("data")["deleted"].as_array().unwrap().len(), 2);
+    assert_eq!(served.get("/api/snapshots?source=orders")["total"], 3);
+    assert_eq!(prune("orders")["deleted"].as_array().unwrap().len(), 2);
+    assert_eq!(served.get("/api/snapshots?source=data")["total"], 1);
+}
