@@ -105,13 +105,13 @@ impl App {
             return Err(Problem::unavailable("too many jobs are running"));
         };
         let (app, who, body) = (self.clone(), order.who.clone(), order.body);
-        let New { task, source, snapshot, by, asked } = order.new;
+        let New { task, source, snapshot, target, by, asked } = order.new;
         let (source, by) = (source.to_owned(), by.to_owned());
         let (tell, told) = oneshot::channel();
         // In one piece: whoever asked may be gone at any moment, and what has begun is to be done.
         let ending = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let new = New { task, source: &source, snapshot: snapshot.clone(), by: &by, asked };
+            let new = New { task, source: &source, snapshot: snapshot.clone(), target, by: &by, asked };
             let (live, observer) = match app.jobs.begin(new) {
                 Ok(begun) => begun,
                 Err(why) => {

@@ -65,6 +65,10 @@ pub struct Job {
     /// The snapshot that it is about, as far as that is known.
     #[schema(required)]
     pub snapshot: Option<String>,
+    /// The directory that a restore makes.
+    #[serde(default)]
+    #[schema(required)]
+    pub target: Option<String>,
     /// Whose token asked for it; `schedule` where nobody's did.
     pub by: String,
     /// What has become of it.
@@ -113,6 +117,7 @@ pub(super) struct New<'a> {
     pub(super) task: JobTask,
     pub(super) source: &'a str,
     pub(super) snapshot: Option<String>,
+    pub(super) target: Option<String>,
     pub(super) by: &'a str,
     /// What the request called itself, to be known again.
     pub(super) asked: Option<Asked>,
@@ -212,7 +217,14 @@ impl Jobs {
 
     /// Notes that the scheduler has begun one.
     pub(super) fn scheduled(&self, running: &Running) -> Option<Arc<Live>> {
-        let new = New { task: running.task.into(), source: &running.source, snapshot: None, by: SCHEDULE, asked: None };
+        let new = New {
+            task: running.task.into(),
+            source: &running.source,
+            snapshot: None,
+            target: None,
+            by: SCHEDULE,
+            asked: None,
+        };
         self.enter(new, Cancel::Scheduled(running.clone())).ok()
     }
 
@@ -243,6 +255,7 @@ impl Jobs {
             source: new.source.to_owned(),
             task: new.task,
             snapshot: new.snapshot,
+            target: new.target,
             by: new.by.to_owned(),
             state: JobState::Running,
             began_ms: self.clock.now(),

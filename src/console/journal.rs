@@ -158,6 +158,7 @@ mod tests {
             source: "orders".into(),
             task: JobTask::Create,
             snapshot: None,
+            target: None,
             by: "schedule".into(),
             state,
             began_ms: 5,

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
+use super::api;
 use super::app::{App, Limits, Shared};
 use super::audit::Audit;
 use super::auth::Tokens;
@@ -110,6 +111,7 @@ impl Server {
             stopping: watch::Sender::new(false),
             scheduling: AtomicBool::new(true),
         });
+        api::sweep(&app);
         let listener = listen(serve.listen)?;
         let address = listener.local_addr().map_err(|e| Error::io("look at", serve.listen.to_string(), e))?;
         let tls = match &serve.tls {

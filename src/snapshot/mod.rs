@@ -37,4 +37,5 @@ pub use outcome::{
 pub use prune::{Policy, PrunePlan, Step, plan};
 pub use restore::{Detach, RestoreOptions};
 pub use scratch::Scratch;
+pub use target::sweep_restore;
 pub use verify::VerifiedSnapshot;

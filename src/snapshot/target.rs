@@ -39,16 +39,7 @@ impl Target {
             return Err(ValidationError::TargetExists { path: target.into() }.into());
         }
         inside::refuse_target(&path, &parent, of_one_log)?;
-        // A broker refuses to start over a directory that it does not know: nothing of ours in its data directory.
-        let place = match (inside::is_brokers(&parent), parent.path().parent()) {
-            (true, Some(above)) => parent.open_parent(above)?,
-            _ => parent.clone(),
-        };
-        // Above a mount point lies another filesystem, from which nothing can be renamed into place.
-        let place = if place.stat_self()?.dev == parent.stat_self()?.dev { place } else { parent.clone() };
-        let mut staging = OsString::from(".");
-        staging.push(name);
-        staging.push(".restoring");
+        let (place, staging) = place_of(&parent, name)?;
         let made = deadline.retry(|| {
             if let Some(taken) = make_locked(&place, &staging)? {
                 return Ok(Some(taken));
@@ -99,6 +90,33 @@ impl Drop for Target {
             let _ = self.place.remove_tree(&self.staging);
         }
     }
+}
+
+/// Where a target is made, and under which name until it is whole.
+fn place_of(parent: &Dir, name: &OsStr) -> Result<(Dir, OsString)> {
+    // A broker refuses to start over a directory that it does not know: nothing of ours in its data directory.
+    let place = match (inside::is_brokers(parent), parent.path().parent()) {
+        (true, Some(above)) => parent.open_parent(above)?,
+        _ => parent.clone(),
+    };
+    // Above a mount point lies another filesystem, from which nothing can be renamed into place.
+    let place = if place.stat_self()?.dev == parent.stat_self()?.dev { place } else { parent.clone() };
+    let mut staging = OsString::from(".");
+    staging.push(name);
+    staging.push(".restoring");
+    Ok((place, staging))
+}
+
+/// Removes what a restore to `name` in `parent` left that died on the way; nothing where there is none, or where it is
+/// alive. Returns whether there was one.
+pub fn sweep_restore(parent: &Dir, name: impl AsRef<OsStr>) -> Result<bool> {
+    let (place, staging) = place_of(parent, name.as_ref())?;
+    if place.try_stat(&staging)?.is_none() {
+        return Ok(false);
+    }
+    let Some(_dead) = lock_if_there(&place, &staging)? else { return Ok(false) };
+    place.remove_tree(&staging)?;
+    Ok(true)
 }
 
 /// `None` where it exists, or where another restore took it for one of the dead before it was locked.

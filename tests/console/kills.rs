@@ -44,11 +44,16 @@ fn what_was_interrupted_is_told_swept_and_not_lost() {
             kept.insert(served.create("orders-0"));
         }
         let id = kept.last().unwrap().clone();
-        let _ = std::fs::remove_dir_all(place.path("restored/back"));
+        for left in std::fs::read_dir(place.path("restored")).unwrap() {
+            let left = left.unwrap();
+            assert!(!left.file_name().to_string_lossy().contains(".restoring"), "{left:?} is left behind");
+            std::fs::remove_dir_all(left.path()).unwrap();
+        }
+        let to = format!("back-{round}");
         let (method, path, token, body) = match round % 5 {
             0 => ("POST", "/api/snapshots".to_owned(), OPERATE, json!({ "source": "orders-0", "force": true })),
             1 => ("POST", format!("/api/snapshots/{id}/verify"), OPERATE, json!({ "level": "deep" })),
-            2 => ("POST", format!("/api/snapshots/{id}/restore"), OPERATE, json!({ "to": "back", "method": "copy" })),
+            2 => ("POST", format!("/api/snapshots/{id}/restore"), OPERATE, json!({ "to": to, "method": "copy" })),
             3 => ("DELETE", format!("/api/snapshots/{id}"), ADMIN, Value::Null),
             _ => ("POST", "/api/sources/orders-0/prune".to_owned(), ADMIN, json!({ "max_snapshots": 1 })),
         };

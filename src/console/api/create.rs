@@ -98,7 +98,7 @@ pub(super) async fn create(
             },
         }
     }
-    let new = New { task: JobTask::Create, source: &source.name, snapshot: None, by: &who.name, asked };
+    let new = New { task: JobTask::Create, source: &source.name, snapshot: None, target: None, by: &who.name, asked };
     let shown = json!({ "tags": body.tags, "force": body.force, "accept_loss": body.accept_loss });
     let order = Order { who: &who, new, body: shown };
     let settings = source.clone();

@@ -9,6 +9,8 @@ mod sources;
 mod verify;
 mod whoami;
 
+pub(super) use restore::sweep;
+
 use axum::Router;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};

@@ -96,7 +96,7 @@ pub(super) async fn prune(
             .await?;
         return Ok((StatusCode::OK, Json(pruned)));
     }
-    let new = New { task: JobTask::Prune, source: &name, snapshot: None, by: &who.name, asked: None };
+    let new = New { task: JobTask::Prune, source: &name, snapshot: None, target: None, by: &who.name, asked: None };
     let shown = serde_json::to_value(&body).unwrap_or_default();
     let (_, job) =
         app.order(Order { who: &who, new, body: shown }, move |config| carry_out(&source, &policy, config)).await?;

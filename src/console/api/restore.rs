@@ -11,12 +11,12 @@ use super::create::accepted;
 use super::{BadBody, NotChanged, Refused};
 use crate::console::app::{App, Order, Shared};
 use crate::console::auth::Operator;
-use crate::console::jobs::{Job, JobTask, New};
+use crate::console::jobs::{Job, JobState, JobTask, New};
 use crate::console::problem::Problem;
 use crate::console::reading::{Body, Name};
 use crate::fs::Dir;
 use crate::kafka::datadir::is_topic_name;
-use crate::snapshot::{Detach, RestoreOptions};
+use crate::snapshot::{Detach, RestoreOptions, sweep_restore};
 use crate::store::Scope;
 
 /// Where to, and how much.
@@ -74,7 +74,7 @@ pub(super) async fn restore(
     if body.until_offset.is_some_and(|offset| offset < 0) {
         return Err(Problem::bad_request("no offset is below 0"));
     }
-    let (found, options) = app
+    let (found, options, target) = app
         .read(move |app| {
             let found = app.find(&id)?;
             let (dir, name) = place(app, body.dir.as_deref(), &body.to)?;
@@ -90,7 +90,7 @@ pub(super) async fn restore(
             if let Some(offset) = body.until_offset {
                 options = options.until_offset(offset);
             }
-            Ok((found, options))
+            Ok((found, options, dir.path_of(&name).to_string_lossy().into_owned()))
         })
         .await?;
     let (source, id) = (found.source.clone(), found.id.clone());
@@ -98,6 +98,7 @@ pub(super) async fn restore(
         task: JobTask::Restore,
         source: &found.source.name,
         snapshot: Some(id.clone()),
+        target: Some(target),
         by: &who.name,
         asked: None,
     };
@@ -162,12 +163,33 @@ fn place(app: &App, dir: Option<&str>, to: &str) -> Result<(Dir, String), Proble
         return Err(wrong());
     }
     let name = names.pop().ok_or_else(wrong)?;
-    let mut at = Dir::open(chosen)?;
+    Ok((down(chosen, &names)?, name.to_owned()))
+}
+
+/// What interrupted restores left below the directories that are configured now goes.
+pub(in crate::console) fn sweep(app: &App) {
+    for job in app.jobs.all().iter().filter(|job| job.state == JobState::Interrupted) {
+        let Some(target) = job.target.as_deref().map(Path::new) else { continue };
+        let dirs = app.restore_dirs();
+        for (dir, below) in dirs.iter().filter_map(|dir| Some((dir, target.strip_prefix(dir).ok()?))) {
+            let mut names: Vec<&str> = below.iter().filter_map(|name| name.to_str()).collect();
+            let Some(name) = names.pop() else { continue };
+            match down(dir, &names).map(|parent| sweep_restore(&parent, name)) {
+                Ok(Ok(true)) => tracing::info!(job = job.id, target = %target.display(), "what it left was removed"),
+                Ok(Err(e)) => tracing::warn!(job = job.id, error = %e, "what it left could not be removed"),
+                Ok(Ok(false)) | Err(_) => {}
+            }
+        }
+    }
+}
+
+fn down(dir: &Path, names: &[&str]) -> Result<Dir, Problem> {
+    let mut at = Dir::open(dir)?;
     for name in names {
         at = at.open_dir(name).map_err(|e| {
-            let problem = Problem::bad_request(format!("{to:?} lies in no directory: {e}"));
+            let problem = Problem::bad_request(format!("{name:?} is no directory to restore in: {e}"));
             problem.hint("make the directories above it first; symbolic links are not followed")
         })?;
     }
-    Ok((at, name.to_owned()))
+    Ok(at)
 }

@@ -282,6 +282,7 @@ pub(super) async fn delete(
         task: JobTask::Delete,
         source: &found.source.name,
         snapshot: Some(id.clone()),
+        target: None,
         by: &who.name,
         asked: None,
     };

@@ -47,6 +47,7 @@ pub(super) async fn verify(
         task: JobTask::Verify,
         source: &found.source.name,
         snapshot: Some(id.clone()),
+        target: None,
         by: &who.name,
         asked: None,
     };
