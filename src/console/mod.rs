@@ -10,6 +10,7 @@ mod app;
 mod audit;
 mod auth;
 mod connections;
+mod job;
 mod jobs;
 mod journal;
 mod lines;
@@ -23,6 +24,6 @@ mod server;
 mod sources;
 
 pub use auth::{Role, Tokens, new_token};
-pub use jobs::{Job, JobState, JobTask, Progress};
+pub use job::{Job, JobState, JobTask, Progress};
 pub use problem::Problem;
 pub use server::{Options, Server};

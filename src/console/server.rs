@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -12,6 +13,8 @@ use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use governor::{Quota, RateLimiter};
 use hyper_util::rt::TokioTimer;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
@@ -26,7 +29,7 @@ use super::router::{PATIENCE, router};
 use super::scheduled::told;
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::{Dir, most_descriptors};
-use crate::schedule::{Config, Scheduler, Serve};
+use crate::schedule::{Config, Scheduler, Serve, Tls};
 use crate::snapshot::SnapshotConfig;
 
 const MOST_CONNECTIONS: u64 = 4096;
@@ -116,10 +119,7 @@ impl Server {
         let address = listener.local_addr().map_err(|e| Error::io("look at", serve.listen.to_string(), e))?;
         let tls = match &serve.tls {
             None => None,
-            Some(tls) => {
-                let loaded = runtime.block_on(RustlsConfig::from_pem_file(&tls.cert, &tls.key));
-                Some(loaded.map_err(|e| Error::io("read the certificate or key", &tls.cert, e))?)
-            }
+            Some(tls) => Some(RustlsConfig::from_config(certificate(tls)?)),
         };
         let handle = Handle::new();
         let serving = runtime.spawn(run(router(app.clone()), listener, handle.clone(), tls.clone()));
@@ -159,8 +159,7 @@ impl Server {
         };
         let dirs = checked_dirs(&serve)?;
         if let (Some(tls), Some(now)) = (&serve.tls, &self.tls) {
-            let loaded = self.runtime.block_on(now.reload_from_pem_file(&tls.cert, &tls.key));
-            loaded.map_err(|e| Error::io("read the certificate or key", &tls.cert, e))?;
+            now.reload_from_config(certificate(tls)?);
         }
         let mut before = self.serve.lock().unwrap_or_else(PoisonError::into_inner);
         let later = |s: &Serve| (s.listen, s.rate, s.audit.clone(), s.tls.is_some());
@@ -213,6 +212,19 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
         Ok(listener)
     });
     listening.map_err(|e| Error::io("listen on", address.to_string(), e))
+}
+
+/// HTTP/1.1 alone is offered: it is what is spoken.
+fn certificate(tls: &Tls) -> Result<Arc<rustls::ServerConfig>> {
+    let unreadable = |path: &Path, e: pem::Error| Error::io("read the PEM file", path, std::io::Error::other(e));
+    let chain: std::result::Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
+    let chain = chain.map_err(|e| unreadable(&tls.cert, e))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|e| unreadable(&tls.key, e))?;
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+    let refused = |e| Error::io("use the certificate and key of", &tls.cert, std::io::Error::other(e));
+    let mut config = config.map_err(refused)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 fn tokens_of(serve: &Serve, state: &Dir) -> Result<Tokens> {

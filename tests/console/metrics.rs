@@ -31,18 +31,25 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
                     assert!(value.len() > 5, "{line}");
                 }
                 "TYPE" => families.entry(name.to_owned()).or_default().kind = value.to_owned(),
-                "UNIT" => assert!(name.ends_with(value), "{line}"),
+                "UNIT" => assert!(name.ends_with(&format!("_{value}")), "{line}"),
                 _ => panic!("{line}"),
             }
             assert_eq!(name, current);
             continue;
         }
         let (series, value) = line.rsplit_once(' ').unwrap();
+        assert!(!value.contains(' ') && is_name(series.split('{').next().unwrap()), "{line}");
         let (name, labels) = series.split_once('{').map_or((series, ""), |(n, l)| (n, l.strip_suffix('}').unwrap()));
-        let labels = labels.split(',').filter(|l| !l.is_empty()).map(|label| {
+        // No value here has a comma, a quote or a backslash in it: what a source may be called sees to that.
+        let pairs = labels.split(',').filter(|l| !l.is_empty()).map(|label| {
             let (key, value) = label.split_once('=').unwrap();
-            (key.to_owned(), value.trim_matches('"').to_owned())
+            let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or_else(|| panic!("{line}"));
+            assert!(is_name(key) && !value.contains(['"', '\\']), "{line}");
+            (key.to_owned(), value.to_owned())
         });
+        let pairs: Vec<(String, String)> = pairs.collect();
+        let labels: BTreeMap<String, String> = pairs.iter().cloned().collect();
+        assert_eq!(labels.len(), pairs.len(), "a label comes twice: {line}");
         let family = families.get_mut(&current).unwrap();
         let suffix = name.strip_prefix(current.as_str()).unwrap_or_else(|| panic!("{line} is not of {current}"));
         let right = match family.kind.as_str() {
@@ -52,9 +59,35 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
             other => panic!("{other}"),
         };
         assert!(right, "{line}");
-        family.samples.push((name.to_owned(), labels.collect(), value.parse().unwrap()));
+        let value: f64 = value.parse().unwrap();
+        assert!(value.is_finite() && value >= 0.0, "{line}");
+        assert!(!family.samples.iter().any(|(n, l, _)| n == name && *l == labels), "it comes twice: {line}");
+        family.samples.push((name.to_owned(), labels, value));
+    }
+    for (name, family) in families.iter().filter(|(_, family)| family.kind == "histogram") {
+        whole(name, family);
     }
     families
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}
+
+/// The buckets of each series of a histogram rise to its count.
+fn whole(name: &str, family: &Family) {
+    let mut series: BTreeMap<BTreeMap<String, String>, Vec<(f64, f64)>> = BTreeMap::new();
+    for (_, labels, value) in family.samples.iter().filter(|(n, ..)| *n == format!("{name}_bucket")) {
+        let mut labels = labels.clone();
+        let le = labels.remove("le").unwrap_or_else(|| panic!("{name} has a bucket without bound"));
+        series.entry(labels).or_default().push((le.parse().unwrap(), *value));
+    }
+    for (labels, buckets) in &series {
+        assert!(buckets.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 <= w[1].1), "{name} {labels:?}: {buckets:?}");
+        let count = family.samples.iter().find(|(n, l, _)| *n == format!("{name}_count") && l == labels);
+        let (bound, last) = *buckets.last().unwrap();
+        assert!(bound.is_infinite() && count.is_some_and(|(.., count)| *count == last), "{name} {labels:?}");
+    }
 }
 
 fn scrape(served: &Served) -> BTreeMap<String, Family> {
@@ -190,7 +223,13 @@ fn alerts_dashboard_and_page_name_what_is_and_all_of_it() {
         let names = named(expression);
         for (name, matchers) in &names {
             let labels = exposed.get(name).unwrap_or_else(|| panic!("{name} does not exist: {expression}"));
-            let by = expression.split(" by (").skip(1).flat_map(|rest| rest.split(')').next().unwrap().split(", "));
+            let listed = |word: &str| -> Vec<&str> {
+                let lists = expression.split(word).skip(1);
+                lists.flat_map(|rest| rest.split(')').next().unwrap().split(", ")).collect()
+            };
+            // Prometheus itself adds the instance.
+            let by =
+                listed(" by (").into_iter().chain(listed(" on (").into_iter().filter(|label| *label != "instance"));
             let matched = matchers
                 .split(',')
                 .filter_map(|m| m.split(['=', '~', '!']).next())

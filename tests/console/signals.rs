@@ -180,6 +180,15 @@ fn it_is_served_over_tls() {
     let answer =
         agent.get(format!("{}/api/whoami", served.url)).header("Authorization", format!("Bearer {READ}")).call();
     assert_eq!(answer.unwrap().status(), 200);
+    // A client that would rather speak HTTP/2 is told what is spoken.
+    let mut curl = Command::new("curl");
+    let ran = curl
+        .args(["-fsS", "--http2", "--cacert"])
+        .arg(place.path("cert.pem"))
+        .arg(format!("{}/healthz", served.url))
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let distrusting: ureq::Agent = ureq::Agent::config_builder().build().into();
     assert!(distrusting.get(format!("{}/healthz", served.url)).call().is_err());
     std::fs::write(place.path("cert.pem"), "x").unwrap();
