@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::error::{ConcurrencyError, Damage, Error, FilesystemError, Kind, ValidationError};
+use crate::error::{ConcurrencyError, Damage, Error, FilesystemError, ValidationError};
 
 /// What went wrong, and the way out. `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -123,13 +123,6 @@ impl From<&Error> for Problem {
             Error::Integrity(_) => (StatusCode::UNPROCESSABLE_ENTITY, "damage"),
             Error::Interrupted => (StatusCode::CONFLICT, "cancelled"),
         };
-        let kind = match e.kind() {
-            Kind::Filesystem => "filesystem",
-            Kind::Validation => "validation",
-            Kind::Concurrency => "concurrency",
-            Kind::Integrity => "integrity",
-            Kind::Interrupted => "interrupted",
-        };
         let hint = match e {
             Error::Concurrency(ConcurrencyError::TooSoon { .. }) => {
                 Some("`\"force\": true` takes one all the same".into())
@@ -152,7 +145,7 @@ impl From<&Error> for Problem {
                 _ => Vec::new(),
             },
             retry_after,
-            ..Problem::new(status, word, kind, e.to_string())
+            ..Problem::new(status, word, &super::app::word(e.kind()), e.to_string())
         }
     }
 }

@@ -25,10 +25,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if said.is_some_and(|said| said > LARGEST_BODY as u64) {
             return Err(Problem::request(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is too large"));
         }
-        // Not only each piece of it: the whole has to come in time.
         let read = tokio::time::timeout(PATIENCE, axum::Json::<T>::from_request(request, state)).await;
-        let too_slow = || Problem::request(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body did not come in time");
-        match read.map_err(|_| too_slow())? {
+        let too_slow = |_| Problem::request(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body did not come in time");
+        match read.map_err(too_slow)? {
             Ok(axum::Json(body)) => Ok(Body(body)),
             Err(JsonRejection::MissingJsonContentType(_)) => {
                 let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -38,15 +37,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             Err(e) if e.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(Problem::request(e.status(), "too-large", "the body is too large"))
             }
-            Err(e) if is_timeout(&e) => Err(too_slow()),
             Err(e) => Err(Problem::bad_request(e.body_text())),
         }
     }
-}
-
-fn is_timeout(e: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(e), |e| e.source());
-    causes.any(|e| e.is::<tower_http::timeout::TimeoutError>())
 }
 
 /// Parameters behind the question mark.

@@ -9,7 +9,6 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::app::{App, Shared};
@@ -41,7 +40,6 @@ pub(super) fn router(app: Shared) -> Router {
             Problem::request(StatusCode::METHOD_NOT_ALLOWED, "method", "this cannot be done with this method")
         })
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(RequestBodyTimeoutLayer::new(PATIENCE))
         .layer(from_fn_with_state(app.clone(), around))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             Problem::fault("this is a fault of cowlog: the request panicked").into_response()

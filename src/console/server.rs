@@ -69,8 +69,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `Validation` where the configuration has no `[serve]`, or tokens, certificate or a directory to restore in are not as
-    /// they must be; `Filesystem` where the address is taken; and those of [`Scheduler::new`].
+    /// `Validation` where tokens, `Filesystem` where the certificate or a directory to restore in are not as
+    /// they must be, or the address is taken; and those of [`Scheduler::new`].
     pub fn start(config: Config, base: SnapshotConfig, options: Options) -> Result<Server> {
         let serve = config.serve.clone().unwrap_or_default();
         // Not twice from different places: this is the process's only TLS.
@@ -103,7 +103,7 @@ impl Server {
             metrics,
             audit: Audit::open(serve.audit.as_deref(), &state, base.clock.clone())?,
             limits: Limits {
-                known: RateLimiter::keyed(Quota::per_second(rate).allow_burst(rate.saturating_mul(twice()))),
+                known: RateLimiter::keyed(Quota::per_second(rate).allow_burst(rate.saturating_add(rate.get()))),
                 unknown: RateLimiter::direct(Quota::per_second(rate)),
                 jobs: Arc::new(Semaphore::new(MOST_JOBS)),
             },
@@ -200,10 +200,6 @@ impl Server {
         self.runtime.shutdown_timeout(Duration::from_millis(500));
         ended
     }
-}
-
-fn twice() -> NonZeroU32 {
-    NonZeroU32::MIN.saturating_add(1)
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener> {

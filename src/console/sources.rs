@@ -4,6 +4,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::app::App;
+use super::auth::Caller;
+use super::jobs::{JobTask, New};
 use super::problem::Problem;
 use crate::fs::Dir;
 use crate::schedule::{Config, DrillReport, Memory, SourceConfig, SourceMemory, Task, plan};
@@ -168,6 +170,14 @@ impl Snapshot {
 pub(super) struct Found {
     pub(super) source: SourceConfig,
     pub(super) id: String,
+}
+
+impl Found {
+    /// A job that is to be done with it.
+    pub(super) fn job<'a>(&'a self, task: JobTask, by: &'a Caller) -> New<'a> {
+        let (source, snapshot) = (&self.source.name, Some(self.id.clone()));
+        New { task, source, snapshot, target: None, by: &by.name, asked: None }
+    }
 }
 
 impl App {

@@ -8,23 +8,10 @@ use serde_json::{Value, json};
 
 use crate::served::{ADMIN, OPERATE, Place};
 
-/// Large enough that there is a middle.
-fn fill(place: &Place) {
-    let log = place.append("orders-0", 10);
-    let mut writer =
-        cowlog::Log::open_with(&log, cowlog::LogConfig { segment_bytes: 1 << 20, ..cowlog::LogConfig::default() })
-            .unwrap();
-    let value = vec![7; 200_000];
-    for _ in 0..500 {
-        writer.append(cowlog::BatchBuilder::new().record(0, None, Some(&value)).build().unwrap()).unwrap();
-    }
-    writer.close().unwrap();
-}
-
 #[test]
 fn what_was_interrupted_is_told_swept_and_not_lost() {
     let place = Place::new();
-    fill(&place);
+    place.fill("orders-0", 1 << 20, 500, 200_000);
     place.configure("", &[("orders-0", "method = \"copy\"\nmax_copy = \"1GiB\"")]);
     let mut interrupted = BTreeSet::new();
     let mut kept = BTreeSet::new();

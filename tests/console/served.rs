@@ -63,6 +63,17 @@ impl Place {
         path
     }
 
+    /// A native log so large that what is done with it has a middle: so many records of so many bytes.
+    pub fn fill(&self, name: &str, segment_bytes: u64, records: usize, bytes: usize) {
+        let config = LogConfig { segment_bytes, ..LogConfig::default() };
+        let mut log = Log::open_with(self.append(name, 10), config).unwrap();
+        let value = vec![7; bytes];
+        for _ in 0..records {
+            log.append(BatchBuilder::new().record(0, None, Some(&value)).build().unwrap()).unwrap();
+        }
+        log.close().unwrap();
+    }
+
     /// `sources`: names of logs, with what else stands in their tables.
     pub fn configure(&self, serve: &str, sources: &[(&str, &str)]) -> PathBuf {
         let mut text = format!("state = {:?}\n[serve]\n", self.path("state"));

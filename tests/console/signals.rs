@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use cowlog::LogConfig;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -115,13 +116,7 @@ fn a_good_configuration_is_taken_over_and_a_bad_one_is_not() {
 #[test]
 fn it_ends_in_time_whatever_is_under_way() {
     let place = Place::new();
-    let log = place.append("orders-0", 10);
-    let mut writer = cowlog::Log::open(&log).unwrap();
-    let value = vec![7; 1 << 20];
-    for _ in 0..200 {
-        writer.append(cowlog::BatchBuilder::new().record(0, None, Some(&value)).build().unwrap()).unwrap();
-    }
-    writer.close().unwrap();
+    place.fill("orders-0", LogConfig::default().segment_bytes, 200, 1 << 20);
     place.configure("", &[("orders-0", "")]);
     let mut served = place.serve();
     let id = served.create("orders-0");

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
+use cowlog::LogConfig;
 use serde_json::{Value, json};
 
 use crate::served::{OPERATE, Place, READ, Served};
@@ -49,13 +50,7 @@ fn a_job_is_watched_to_its_end() {
 #[test]
 fn a_job_is_cancelled() {
     let place = Place::new();
-    let log = place.append("orders-0", 10);
-    let mut writer = cowlog::Log::open(&log).unwrap();
-    let value = vec![7; 1 << 20];
-    for _ in 0..300 {
-        writer.append(cowlog::BatchBuilder::new().record(0, None, Some(&value)).build().unwrap()).unwrap();
-    }
-    writer.close().unwrap();
+    place.fill("orders-0", LogConfig::default().segment_bytes, 300, 1 << 20);
     place.configure("", &[("orders-0", "")]);
     let served = place.serve();
     let id = served.create("orders-0");

@@ -94,14 +94,7 @@ pub(super) async fn restore(
         })
         .await?;
     let (source, id) = (found.source.clone(), found.id.clone());
-    let new = New {
-        task: JobTask::Restore,
-        source: &found.source.name,
-        snapshot: Some(id.clone()),
-        target: Some(target),
-        by: &who.name,
-        asked: None,
-    };
+    let new = New { target: Some(target), ..found.job(JobTask::Restore, &who) };
     let (job, _) = app
         .order(Order { who: &who, new, body: shown }, move |config| {
             let manager = source.manager(config)?;

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{NotChanged, Refused};
 use crate::console::app::{Order, Shared};
 use crate::console::auth::{Administrator, Reader};
-use crate::console::jobs::{JobTask, New};
+use crate::console::jobs::JobTask;
 use crate::console::problem::Problem;
 use crate::console::reading::{Name, Params};
 use crate::console::sources::Snapshot;
@@ -278,14 +278,7 @@ pub(super) async fn delete(
             })
             .await;
     }
-    let new = New {
-        task: JobTask::Delete,
-        source: &found.source.name,
-        snapshot: Some(id.clone()),
-        target: None,
-        by: &who.name,
-        asked: None,
-    };
+    let new = found.job(JobTask::Delete, &who);
     let body = json!({});
     let (_, job) = app.order(Order { who: &who, new, body }, move |config| source.manager(config)?.delete(&id)).await?;
     let job = job.wait().await?;

@@ -10,7 +10,7 @@ use super::create::accepted;
 use super::{BadBody, NotChanged, Refused};
 use crate::console::app::{Order, Shared};
 use crate::console::auth::Operator;
-use crate::console::jobs::{Job, JobTask, New, Outcome};
+use crate::console::jobs::{Job, JobTask, Outcome};
 use crate::console::problem::Problem;
 use crate::console::reading::{Body, Name};
 use crate::error::IntegrityError;
@@ -43,14 +43,7 @@ pub(super) async fn verify(
 ) -> Result<Response, Problem> {
     let found = app.read(move |app| app.find(&id)).await?;
     let (source, id, level) = (found.source.clone(), found.id.clone(), body.level);
-    let new = New {
-        task: JobTask::Verify,
-        source: &found.source.name,
-        snapshot: Some(id.clone()),
-        target: None,
-        by: &who.name,
-        asked: None,
-    };
+    let new = found.job(JobTask::Verify, &who);
     let order = Order { who: &who, new, body: json!({ "level": level }) };
     let (job, _) = app.order_with(order, move |config| examine(&source, &id, level, config)).await?;
     Ok(accepted(&job))
