@@ -13,12 +13,12 @@ pub(super) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const META: &str = "meta.properties";
 const BROKER_LOCK: &str = ".lock";
-pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+pub(crate) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 /// The file that ties a partition's directory to its topic's id.
 pub const PARTITION_METADATA: &str = "partition.metadata";
 
 /// Larger than any checkpoint: a million partitions.
-pub(super) const MAX_CHECKPOINT: u64 = 64 << 20;
+pub(crate) const MAX_CHECKPOINT: u64 = 64 << 20;
 
 /// `<topic>-<partition>`; the last dash separates them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +74,18 @@ pub struct LeftOut {
     pub path: String,
     /// Why it does not.
     pub why: String,
+}
+
+impl Inventory {
+    /// Leaves out the marker of a clean stop: what is taken from a running broker was not stopped cleanly, and is to be
+    /// recovered when a broker starts over it (`storage: CleanShutdownFileHandler`).
+    pub fn leave_out_clean_shutdown(&mut self) {
+        const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+        if let Some(at) = self.root_files.iter().position(|name| name == CLEAN_SHUTDOWN) {
+            let why = "the broker has not been stopped".to_owned();
+            self.left_out.push(LeftOut { path: self.root_files.remove(at), why });
+        }
+    }
 }
 
 /// Looks through a data directory.

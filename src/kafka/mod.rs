@@ -4,6 +4,7 @@ pub mod boot;
 pub mod checkpoints;
 pub mod datadir;
 mod fields;
+pub mod live;
 pub mod metadata;
 pub mod producer_state;
 mod profile;

@@ -2,6 +2,7 @@
 
 use crate::error::{IntegrityError, Result};
 use crate::fs::{Dir, Open, copy_range};
+use crate::kafka::live::EpochChanges;
 use crate::log::{BatchHeader, BatchScanner, Cut, IndexBytes, IndexChecker, Stop};
 use crate::observe::Observer;
 
@@ -18,6 +19,8 @@ pub(super) struct ActiveCopy {
     pub(super) stop: Stop,
     /// The index files that fit.
     pub(super) indexes: IndexBytes,
+    /// The leader epochs of its batches.
+    pub(super) epochs: EpochChanges,
 }
 
 /// Copies `from/name` into `to`: one pass that reads, parses, hashes and writes.
@@ -37,6 +40,7 @@ pub(super) fn copy_active(
     let output = to.open_file(name, Open::CreateNew(mode))?;
     let mut scan = BatchScanner::new(base);
     let mut checker = IndexChecker::new(base, &own.offset, &own.time);
+    let mut epochs = EpochChanges::default();
     let mut digest = PrefixHash::new();
     let mut at = 0;
     let limit = match named {
@@ -44,7 +48,10 @@ pub(super) fn copy_active(
         None => input.len()?,
     };
     let copied = copy_range(&input, &output, limit, observer, |chunk| {
-        scan.feed_with(chunk, |batch| checker.batch(batch.position, &batch.header));
+        scan.feed_with(chunk, |batch| {
+            checker.batch(batch.position, &batch.header);
+            epochs.batch(batch.header.base_offset, batch.header.leader_epoch);
+        });
         digest.extend(at, chunk, scan.valid_end());
         at += chunk.len() as u64;
     })?;
@@ -69,6 +76,7 @@ pub(super) fn copy_active(
         last,
         stop: end.stop,
         indexes,
+        epochs,
     })
 }
 

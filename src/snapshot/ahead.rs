@@ -5,7 +5,7 @@
 //! manifests are read, the source is looked at, the active segment is copied and the new manifests are written. What
 //! turns out to have changed is taken back.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -16,6 +16,8 @@ use crate::observe::Observer;
 pub(super) struct Ahead<'s> {
     start: &'s (dyn Fn(Arc<Links>) + Sync),
     all: Mutex<Vec<Arc<Links>>>,
+    /// How many of them have been started.
+    begun: AtomicUsize,
 }
 
 /// The links of one directory.
@@ -48,7 +50,7 @@ const UNWANTED: u8 = 4;
 impl<'s> Ahead<'s> {
     /// `start` has the links made in the background.
     pub(super) fn new(start: &'s (dyn Fn(Arc<Links>) + Sync)) -> Self {
-        Ahead { start, all: Mutex::default() }
+        Ahead { start, all: Mutex::default(), begun: AtomicUsize::new(0) }
     }
 
     /// Asks for links of these names of `from` in `to`, which is the directory `prefix` of the new snapshot.
@@ -72,9 +74,10 @@ impl<'s> Ahead<'s> {
         links
     }
 
-    /// Begins to make all links that have been asked for.
+    /// Begins to make all links that have been asked for since the last time.
     pub(super) fn begin(&self) {
-        for links in self.all.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        for links in all.iter().skip(self.begun.swap(all.len(), Ordering::Relaxed)) {
             (self.start)(links.clone());
         }
     }

@@ -6,7 +6,7 @@ use super::ahead::{Ahead, Links};
 use super::budget::{Budget, Plan};
 use super::previous::{PreviousFile, PreviousLog};
 use crate::error::{Error, Result};
-use crate::fs::{Dir, Identity, Method, Open, Sharer, Stat, falls_back, try_link};
+use crate::fs::{Deadline, Dir, Identity, Method, Open, Sharer, Stat, falls_back, try_link};
 use crate::kafka::Profile;
 use crate::log::SealedSegment;
 use crate::observe::Observer;
@@ -18,11 +18,15 @@ pub(super) struct Context<'a> {
     pub(super) sharer: &'a Sharer,
     pub(super) budget: &'a Budget<'a>,
     pub(super) observer: &'a Observer,
+    /// Until when to try for a lock.
+    pub(super) deadline: &'a Deadline,
     pub(super) ahead: &'a Ahead<'a>,
     /// When the create began, milliseconds since 1970 UTC.
     pub(super) now: i64,
     /// Whether a source that has lost records is taken as it is, with a warning.
     pub(super) accept_loss: bool,
+    /// Whether logs that do not come to rest may be missing.
+    pub(super) allow_partial: bool,
 }
 
 /// One file of the source that is to be taken as it is.
@@ -40,6 +44,11 @@ impl Wanted {
     pub(super) fn side(name: String) -> Self {
         let role = FileRole::of_side_file(&name);
         Wanted { name, role, sealed: None, may_link: false }
+    }
+
+    fn is_segments(&self) -> bool {
+        use FileRole::{Index, Log, Producers, TimeIndex, TxnIndex};
+        matches!(self.role, Log | Index | TimeIndex | TxnIndex | Producers)
     }
 }
 
@@ -83,6 +92,16 @@ impl<'a> Capture<'a> {
         let names = known.iter_mut().map(|file| std::mem::take(&mut file.name)).collect();
         let links = context.ahead.ask(&previous.dir, (&self.staging, self.prefix), names, context.observer);
         (self.known, self.new) = ((known, Some(links)), new);
+    }
+
+    /// How many files are wanted that have not been looked at yet.
+    pub(super) fn expected(&self) -> usize {
+        self.known.0.len() + self.new.len()
+    }
+
+    /// The links that were asked for.
+    pub(super) fn links(&self) -> Option<Arc<Links>> {
+        self.known.1.clone()
     }
 
     /// Finds out with one `stat` per file which are unchanged; the links of the others are taken back.
@@ -160,6 +179,15 @@ impl<'a> Capture<'a> {
 
     pub(super) fn into_staged(self) -> Vec<Staged> {
         self.staged
+    }
+
+    /// Shares of what was not inherited everything that is named like a segment's file.
+    pub(super) fn share_segments(&mut self, context: &Context<'_>) -> Result<()> {
+        let (segments, rest) = std::mem::take(&mut self.pending).into_iter().partition(|(file, _)| file.is_segments());
+        self.pending = segments;
+        self.share_rest(context)?;
+        self.pending = rest;
+        Ok(())
     }
 
     /// Shares everything that was not inherited.

@@ -7,12 +7,11 @@ use blake3::{Hash, Hasher};
 use super::ahead::Missed;
 use super::budget::Budget;
 use super::capture::{Staged, path_in};
-use super::outcome::LeftOut;
 use super::staging::StagedSnapshot;
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::{Dir, File, Method, Open, Sharer, write_new_file, write_new_unsynced};
 use crate::observe::Observer;
-use crate::store::{self, DIGESTS, MANIFEST, Manifest, STATE, State};
+use crate::store::{self, DIGESTS, LeftOut, MANIFEST, Manifest, STATE, State};
 
 /// What stands in the staging directory, complete but for the manifests.
 pub(super) struct Assembled {

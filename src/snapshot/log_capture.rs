@@ -1,21 +1,23 @@
 //! Capturing one log: sealed segments and side files are shared, the active segment is copied and cut.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::active::copy_active;
+use super::ahead::Links;
 use super::budget::Plan;
 use super::capture::{Capture, Context, Staged, Wanted};
 use super::marks::End;
-use super::outcome::LeftOut;
 use super::previous::PreviousLog;
 use super::source::SourceLog;
 use crate::error::{Result, ValidationError};
 use crate::fs::{Attributes, Dir, Entry, FileKind, Identity, Method, Stat, write_new_unsynced};
+use crate::kafka::live::EpochChanges;
 use crate::kafka::{Profile, datadir};
 use crate::log::{
     self, Checkpoint, Cut, CutQuality, IndexBytes, Listing, SealedSegment, SegmentEntry, SegmentFile, Stop,
 };
-use crate::store::{self, FileManifest, FileRole, LogManifest};
+use crate::store::{self, FileManifest, FileRole, LeftOut, LogManifest};
 
 /// One log on its way into a snapshot.
 pub(super) struct LogCapture<'a> {
@@ -24,6 +26,7 @@ pub(super) struct LogCapture<'a> {
     segments: Vec<i64>,
     previous: Option<&'a PreviousLog<'a>>,
     active: Option<Active>,
+    epochs: EpochChanges,
     left_out: Vec<LeftOut>,
 }
 
@@ -40,6 +43,10 @@ pub(super) struct CapturedLog {
     pub(super) manifest: LogManifest,
     pub(super) staged: Vec<Staged>,
     pub(super) staging: Dir,
+    /// Of the log's directory.
+    pub(super) attributes: Attributes,
+    /// Of the active segment, where it was read.
+    pub(super) epochs: EpochChanges,
     pub(super) left_out: Vec<LeftOut>,
 }
 
@@ -90,7 +97,12 @@ impl<'a> LogCapture<'a> {
         }
         let active = active_entry.map(|entry| Active::look(&log.dir, entry)).transpose()?;
         capture.expect(wanted, context);
-        Ok(LogCapture { log, capture, segments, previous, active, left_out })
+        Ok(LogCapture { log, capture, segments, previous, active, epochs: EpochChanges::default(), left_out })
+    }
+
+    /// The links to the previous snapshot that were asked for.
+    pub(super) fn links(&self) -> Option<Arc<Links>> {
+        self.capture.links()
     }
 
     /// Keeps of the files that the previous snapshot has too those that are unchanged.
@@ -113,9 +125,10 @@ impl<'a> LogCapture<'a> {
         Ok(self.capture.plan(context)? + Plan { total: active, copied: active, sealed: 0 })
     }
 
-    /// Shares what is new and takes the active segment last, so that nothing older than its end is missing.
+    /// Shares what is new: the segments, the active one last, so that nothing older than its end is missing; then the files
+    /// beside them, which must not be older than the records: a vote or an epoch that was forgotten could be given twice.
     pub(super) fn finish(mut self, context: &Context<'_>) -> Result<CapturedLog> {
-        self.capture.share_rest(context)?;
+        self.capture.share_segments(context)?;
         let log = self.log;
         let marks = log.marks;
         let first = self.segments.first().copied();
@@ -136,6 +149,7 @@ impl<'a> LogCapture<'a> {
                 }
             }
         };
+        self.capture.share_rest(context)?;
         let end = cut.log_end_offset;
         match &log.cut {
             Some(named) => cut = named.clone(),
@@ -167,7 +181,8 @@ impl<'a> LogCapture<'a> {
         };
         let manifest = LogManifest { dir: log.prefix.clone(), topic, partition, cut, segments: self.segments };
         let Capture { staged, staging, .. } = self.capture;
-        Ok(CapturedLog { manifest, staged, staging, left_out: self.left_out })
+        let (attributes, epochs) = (log.dir.attributes()?, self.epochs);
+        Ok(CapturedLog { manifest, staged, staging, attributes, epochs, left_out: self.left_out })
     }
 
     /// The cut of the previous snapshot, if nothing of the active segment moved since and the writer named no other.
@@ -207,6 +222,7 @@ impl<'a> LogCapture<'a> {
         };
         let from = (&log.dir, name.as_str(), active.base);
         let copy = copy_active(from, log.cut.as_ref(), &own, &self.capture.staging, mode, context.observer)?;
+        self.epochs = copy.epochs;
         let end = End { last: Some((active.base, copy.bytes)), offset: copy.end_offset, stop: &copy.stop };
         log.marks.hold(&end, &log.dir, log.profile, context)?;
         let attributes = log.dir.open_file(name, crate::fs::Open::Read)?.attributes()?;

@@ -2,6 +2,8 @@
 
 mod active;
 mod ahead;
+mod assemble;
+mod attempt;
 mod budget;
 mod capture;
 mod config;
@@ -23,17 +25,17 @@ mod repair;
 mod restore;
 mod restore_plan;
 mod scratch;
+mod second_look;
 mod source;
 mod staging;
 mod target;
 mod verify;
 
+pub use crate::store::LeftOut;
 pub use config::SnapshotConfig;
 pub use create::Create;
 pub use manager::SnapshotManager;
-pub use outcome::{
-    Created, Deleted, LeftOut, Level, LogEnd, LogInfo, Repaired, Restored, SnapshotInfo, Verified, VerifyReport,
-};
+pub use outcome::{Created, Deleted, Level, LogEnd, LogInfo, Repaired, Restored, SnapshotInfo, Verified, VerifyReport};
 pub use prune::{Policy, PrunePlan, Step, plan};
 pub use restore::{Detach, RestoreOptions};
 pub use scratch::Scratch;

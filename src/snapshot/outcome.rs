@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::Damage;
 use crate::fs::Method;
-use crate::store::{LogRecord, Record, rfc3339};
+use crate::store::{LeftOut, LogRecord, Record, rfc3339};
 
 /// One snapshot, as `create` and `list` show it.
 #[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
@@ -168,16 +168,9 @@ pub struct Created {
     /// Files and directories of the source that were left out on purpose.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
-}
-
-/// Something of the source that a snapshot does not contain.
-#[cfg_attr(feature = "console", derive(utoipa::ToSchema, serde::Deserialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LeftOut {
-    /// Relative to the source.
-    pub path: String,
-    /// Why.
-    pub why: String,
+    /// Logs of a running broker that did not come to rest, where [`allow_partial`](super::Create::allow_partial) was set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<LeftOut>,
 }
 
 /// What `verify` found.

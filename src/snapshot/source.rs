@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::inside;
 use super::marks::Marks;
-use super::outcome::LeftOut;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file};
+use crate::kafka::datadir::{Broker, MAX_CHECKPOINT, PartitionDir};
+use crate::kafka::live::Turn;
 use crate::kafka::{Profile, datadir};
 use crate::log::{self, HeldCut, Listing};
 use crate::observe::Observer;
-use crate::store::{self, Scope, SourceKind};
+use crate::store::{self, LeftOut, Scope, SourceKind};
 use std::sync::Arc;
 
 /// A source, open, with its native logs locked against truncation and retention.
@@ -22,6 +23,8 @@ pub(super) struct Source {
     pub(super) logs: Vec<SourceLog>,
     pub(super) root_files: Vec<String>,
     pub(super) left_out: Vec<LeftOut>,
+    /// The broker that goes on writing to it.
+    pub(super) broker: Option<Broker>,
     /// The data directory that a broker would lock: this one, or the one that this log is in.
     data_dir: Option<Dir>,
 }
@@ -36,13 +39,30 @@ pub(super) struct SourceLog {
     pub(super) marks: Marks,
     /// The cut that its writer named.
     pub(super) cut: Option<log::Cut>,
+    /// Whether somebody writes to it who knows no lock of ours.
+    pub(super) live: bool,
+    /// The data directory that it is in.
+    home: Option<Dir>,
     /// Shared `.segments.lock` of a native log, until its files have been shared.
     _guard: Option<Guard>,
 }
 
+/// What a log looked like before anything of it was shared.
+pub(super) struct Look {
+    pub(super) listing: Result<Listing>,
+    /// The leader epochs, of a log that is being written to.
+    pub(super) token: Option<Vec<u8>>,
+}
+
+impl Look {
+    pub(super) fn files(&self) -> usize {
+        self.listing.as_ref().map_or(0, Listing::files)
+    }
+}
+
 impl Source {
-    /// Opens what `path` names. Fails with `NoSuchSource`, `NotALog`, `Busy` (a broker runs on it) or `Locked` (a
-    /// truncation holds a native log for longer than the deadline). A log whose snapshots go to the store of its data
+    /// Opens what `path` names. Fails with `NoSuchSource`, `NotALog` or `Locked` (a truncation holds a native log for
+    /// longer than the deadline). A log whose snapshots go to the store of its data
     /// directory is a partition there, whoever writes it. Of a data directory a part may be meant.
     pub(super) fn open(
         fs: &Arc<dyn Fs>,
@@ -100,12 +120,13 @@ impl Source {
             None => datadir::profile_of(&dir)?,
         };
         let (mut scope, mut prefix, mut topic, mut marks) = (Scope::All, String::new(), None, Marks::default());
-        let mut data_dir = None;
+        let (mut data_dir, mut broker) = (None, None);
         if (profile == Profile::Kafka || in_data_store)
             && let Some((name, parent)) = partition_of_data_dir(&dir)?
             && let Some(found) = datadir::parse_partition_name(&name)
         {
-            refuse_running_broker(&parent)?;
+            // Known before its marks are read: what they call safe is safe whenever the log is listed.
+            broker = datadir::broker_on(&parent)?;
             let checkpoints = datadir::RootCheckpoints::read(&parent)?;
             for warning in checkpoints.warnings() {
                 observer.warn(warning);
@@ -116,7 +137,8 @@ impl Source {
             prefix = name;
             data_dir = Some(parent);
         }
-        let log = SourceLog::open(prefix, topic, dir.clone(), profile, marks, held, deadline)?;
+        let home = data_dir.as_ref().map(|home| (home, broker));
+        let log = SourceLog::open((prefix, topic), dir.clone(), home, profile, marks, held, deadline)?;
         Ok(Source {
             dir,
             kind: SourceKind::Log,
@@ -125,6 +147,7 @@ impl Source {
             logs: vec![log],
             root_files: Vec::new(),
             left_out: Vec::new(),
+            broker,
             data_dir,
         })
     }
@@ -140,9 +163,12 @@ impl Source {
         if held.is_some() {
             return Err(ValidationError::refused("a cut belongs to one log, not to a data directory").into());
         }
-        refuse_running_broker(&dir)?;
+        let broker = datadir::broker_on(&dir)?;
         let mut inventory = datadir::inventory(&dir)?;
         inventory.partitions.retain(|found| part.has(&found.topic, found.partition));
+        if broker.is_some() {
+            inventory.leave_out_clean_shutdown();
+        }
         if *part != Scope::All {
             if inventory.partitions.is_empty() {
                 return Err(no_such(&dir, part));
@@ -157,14 +183,12 @@ impl Source {
         }
         let mut logs = Vec::with_capacity(inventory.partitions.len());
         for found in inventory.partitions {
-            let sub = dir.open_dir(&found.name)?;
-            let its = match profile {
-                Some(profile) => profile,
-                None => datadir::profile_of(&sub)?,
-            };
             let marks = Marks::of_kafka(&checkpoints, &found.topic, found.partition);
-            let topic = Some((found.topic, found.partition));
-            logs.push(SourceLog::open(found.name, topic, sub, its, marks, None, deadline)?);
+            match open_partition((&dir, broker), found, profile, marks, deadline) {
+                // Its topic was deleted a moment ago.
+                Err(e) if broker.is_some() && e.is_not_found() => {}
+                opened => logs.push(opened?),
+            }
         }
         for left in inventory.left_out.iter().filter(|l| datadir::parse_partition_name(&l.path).is_some()) {
             observer.warn(&format!("{} in {} is left out: {}", left.path, dir.path().display(), left.why));
@@ -182,9 +206,36 @@ impl Source {
             logs,
             root_files,
             left_out,
+            broker,
             data_dir: Some(dir.clone()),
             dir,
         })
+    }
+
+    /// The partitions that are there now and not known, open.
+    pub(super) fn partitions_but(
+        &self,
+        known: impl Fn(&str) -> bool,
+        deadline: &Deadline,
+        observer: &Observer,
+    ) -> Result<Vec<SourceLog>> {
+        if self.kind != SourceKind::Data {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for partition in datadir::inventory(&self.dir)?.partitions {
+            observer.check()?;
+            if known(&partition.name) || !self.scope.has(&partition.topic, partition.partition) {
+                continue;
+            }
+            // Nothing that its marks could call safe was there when the checkpoints were taken.
+            let opened = open_partition((&self.dir, self.broker), partition, None, Marks::default(), deadline);
+            match opened {
+                Err(e) if e.is_not_found() => {}
+                opened => found.push(opened?),
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -193,15 +244,18 @@ impl Source {
 
     /// `Busy` where a broker has been started on it since it was opened.
     pub(super) fn still_at_rest(&self) -> Result<()> {
-        self.data_dir.as_ref().map_or(Ok(()), refuse_running_broker)
+        match &self.data_dir {
+            Some(data_dir) if self.broker.is_none() => refuse_running_broker(data_dir),
+            _ => Ok(()),
+        }
     }
 }
 
 impl SourceLog {
     fn open(
-        prefix: String,
-        topic: Option<(String, i32)>,
+        (prefix, topic): (String, Option<(String, i32)>),
         dir: Dir,
+        home: Option<(&Dir, Option<Broker>)>,
         profile: Profile,
         marks: Marks,
         held: Option<HeldCut>,
@@ -229,17 +283,57 @@ impl SourceLog {
             Profile::Native => Marks::of_native(&dir)?,
             Profile::Kafka => marks,
         };
-        Ok(SourceLog { prefix, topic, dir, profile, marks, cut, _guard: guard })
+        let live = profile == Profile::Kafka && home.is_some_and(|(_, broker)| broker.is_some());
+        let home = home.map(|(dir, _)| dir.clone());
+        Ok(SourceLog { prefix, topic, dir, profile, marks, cut, live, home, _guard: guard })
     }
 
-    /// Its files as they are at `now` (milliseconds since 1970 UTC).
-    pub(super) fn list(&self, now: i64) -> Result<Listing> {
-        match self.profile {
-            Profile::Native => log::list_live(&self.dir, Some(now)),
-            // Nobody writes to it.
-            Profile::Kafka => log::list_log(&self.dir),
+    /// Its files as they are at `now` (milliseconds since 1970 UTC). Of a log that is being written to, a failure is for the
+    /// caller to judge.
+    pub(super) fn look(&self, now: i64) -> Result<Look> {
+        if !self.live {
+            let listing = match self.profile {
+                Profile::Native => log::list_live(&self.dir, Some(now))?,
+                // Nobody writes to it.
+                Profile::Kafka => log::list_log(&self.dir)?,
+            };
+            return Ok(Look { listing: Ok(listing), token: None });
         }
+        let token = self.token()?;
+        Ok(Look { listing: log::list_live(&self.dir, Some(now)), token })
     }
+
+    /// What tells of a truncation: the leader epochs, which a broker replaces by rename.
+    pub(super) fn token(&self) -> Result<Option<Vec<u8>>> {
+        self.dir.try_read(datadir::LEADER_EPOCHS, MAX_CHECKPOINT)
+    }
+
+    pub(super) fn turn(&self) -> Turn {
+        self.topic.as_ref().map_or(Turn::Data, |(topic, _)| Turn::of(topic))
+    }
+
+    /// Whether its name in the data directory is another directory's by now, or nobody's.
+    pub(super) fn is_gone(&self) -> Result<bool> {
+        let Some(home) = &self.home else { return Ok(false) };
+        let (there, here) = (home.try_stat(&self.prefix)?, self.dir.stat_self()?);
+        Ok(there.is_none_or(|there| (there.dev, there.ino) != (here.dev, here.ino)))
+    }
+}
+
+fn open_partition(
+    (home, broker): (&Dir, Option<Broker>),
+    found: PartitionDir,
+    profile: Option<Profile>,
+    marks: Marks,
+    deadline: &Deadline,
+) -> Result<SourceLog> {
+    let dir = home.open_dir(&found.name)?;
+    let profile = match profile {
+        Some(profile) => profile,
+        None => datadir::profile_of(&dir)?,
+    };
+    let name = (found.name, Some((found.topic, found.partition)));
+    SourceLog::open(name, dir, Some((home, broker)), profile, marks, None, deadline)
 }
 
 fn no_such(data_dir: &Dir, part: &Scope) -> Error {
@@ -261,9 +355,7 @@ pub(super) fn refuse_running_broker(data_dir: &Dir) -> Result<()> {
     match datadir::broker_on(data_dir)? {
         None => Ok(()),
         Some(broker) => {
-            let why = format!(
-                "a broker runs on it ({broker}); stop it first, to work beside a running broker is not built yet"
-            );
+            let why = format!("a broker runs on it ({broker}); stop it first");
             Err(Error::from(ConcurrencyError::Busy { path: data_dir.path().into(), why }))
         }
     }

@@ -43,6 +43,19 @@ pub struct Manifest {
     pub dirs: Vec<DirManifest>,
     /// Its files, sorted by path.
     pub files: Vec<FileManifest>,
+    /// Logs of the source that are not in it although they should be: they did not come to rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<LeftOut>,
+}
+
+/// Something of the source that a snapshot does not contain.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Relative to the source.
+    pub path: String,
+    /// Why.
+    pub why: String,
 }
 
 /// What a snapshot was taken of.

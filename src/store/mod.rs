@@ -35,7 +35,7 @@ pub use id::{IdQuery, SnapshotId};
 pub use load::Loaded;
 pub use locate::{Location, beside, locate, partition_scope, places};
 pub use manifest::{
-    DirManifest, FileManifest, FileRole, LogManifest, Manifest, Scope, SourceKind, SourceManifest, VERSION,
+    DirManifest, FileManifest, FileRole, LeftOut, LogManifest, Manifest, Scope, SourceKind, SourceManifest, VERSION,
 };
 pub use state::{State, Verification};
 pub use time::rfc3339;

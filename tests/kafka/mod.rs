@@ -8,10 +8,20 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+pub mod history;
+pub mod load;
+
+fn script() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker"))
+}
+
 /// Runs the kit's `broker` script.
 pub fn kit(args: &[&str]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker");
-    let output = Command::new(script).args(args).stdin(Stdio::null()).output().unwrap();
+    finished(script().args(args), args)
+}
+
+fn finished(command: &mut Command, args: &[&str]) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "broker {args:?}: {}\n{out}\n{err}", output.status);
     out.into_owned()
@@ -28,14 +38,28 @@ pub fn kit_works() -> bool {
     false
 }
 
-/// The directory of a broker, which is killed if the test fails.
-pub struct Node(pub PathBuf);
+/// The directory of a broker, which is killed if the test fails, and its version of Kafka if that is not the kit's.
+pub struct Node(pub PathBuf, Option<&'static str>);
 
 impl Node {
     /// A broker over an existing data directory, not started yet.
     pub fn adopt(node: PathBuf, data: &Path) -> Node {
-        let node = Node(node);
-        kit(&["adopt", node.path(), &free_ports().to_string(), data.to_str().unwrap()]);
+        Node::adopt_as(node, data, None)
+    }
+
+    /// The same of a version of Kafka.
+    pub fn adopt_as(node: PathBuf, data: &Path, version: Option<&'static str>) -> Node {
+        let node = Node(node, version);
+        node.run("adopt", &[&free_ports().to_string(), data.to_str().unwrap()]);
+        node
+    }
+
+    /// A broker over a data directory of its own, `data` below its own, not started yet.
+    pub fn new(node: PathBuf, version: Option<&'static str>, settings: &[&str]) -> Node {
+        let node = Node(node, version);
+        let port = free_ports().to_string();
+        let args: Vec<&str> = [port.as_str()].iter().chain(settings).copied().collect();
+        node.run("new", &args);
         node
     }
 
@@ -43,10 +67,26 @@ impl Node {
         self.0.to_str().unwrap()
     }
 
+    /// Its log.dirs, where it was made with [`new`](Self::new).
+    pub fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = script();
+        command.envs(self.1.map(|version| ("KAFKA_KIT_VERSION", version)));
+        command
+    }
+
+    /// Runs a command of the kit on it.
+    pub fn run(&self, command: &str, args: &[&str]) -> String {
+        let args: Vec<&str> = [command, self.path()].iter().chain(args).copied().collect();
+        finished(self.command().args(&args), &args)
+    }
+
     /// What the client prints, line by line.
     pub fn client(&self, args: &[&str]) -> Vec<Value> {
-        let args: Vec<&str> = ["client", self.path()].iter().chain(args).copied().collect();
-        kit(&args).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+        self.run("client", args).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
     }
 }
 

@@ -147,6 +147,9 @@ pub struct Create {
     /// Take a source that has lost records as it is, with a warning
     #[arg(long)]
     pub accept_loss: bool,
+    /// Leave out the logs of a running broker that do not come to rest, instead of failing
+    #[arg(long)]
+    pub allow_partial: bool,
     /// Give the snapshot a tag; may be repeated
     #[arg(short, long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,

@@ -9,7 +9,7 @@ use cowlog::snapshot::{Created, SnapshotInfo};
 
 use super::methods;
 use crate::args::{self, ShareMethod, WriterProfile};
-use crate::failure::{DONE, Failure};
+use crate::failure::{DONE, Failure, IN_PART};
 use crate::output;
 use crate::session::Session;
 use crate::units::{bytes, count, duration, plural};
@@ -29,11 +29,8 @@ pub fn run(mut session: Session, args: args::Create) -> Result<u8, Failure> {
         WriterProfile::Kafka => Profile::Kafka,
     });
     let manager = session.manager_of(&args.source.source, args.part.scope())?;
-    let create = args
-        .tags
-        .into_iter()
-        .fold(manager.create().force(args.force).accept_loss(args.accept_loss), |create, tag| create.tag(tag));
-    let created = create.run();
+    let create = manager.create().force(args.force).accept_loss(args.accept_loss).allow_partial(args.allow_partial);
+    let created = args.tags.into_iter().fold(create, |create, tag| create.tag(tag)).run();
     session.progress.finish();
     let created = created?;
     match (session.output.json, session.output.quiet) {
@@ -41,7 +38,7 @@ pub fn run(mut session: Session, args: args::Create) -> Result<u8, Failure> {
         (false, true) => session.output.text(&format!("{}\n", created.snapshot.id))?,
         (false, false) => session.output.text(&summary(&created, &session))?,
     }
-    Ok(DONE)
+    Ok(if created.missing.is_empty() { DONE } else { IN_PART })
 }
 
 fn summary(created: &Created, session: &Session) -> String {
@@ -65,6 +62,9 @@ fn summary(created: &Created, session: &Session) -> String {
         for left in created.left_out.iter().filter(|_| session.output.verbose) {
             line("", format!("{}: {}", crate::style::printable(&left.path), left.why));
         }
+    }
+    for missing in &created.missing {
+        line("missing", format!("{}: {}", crate::style::printable(&missing.path), missing.why));
     }
     line("path", output::path(&info.path));
     line("root", info.root.clone());

@@ -1,0 +1,137 @@
+//! A running broker under load is snapshotted without its help, and another broker starts from what is restored: no record
+//! that was acknowledged before is lost, none is changed, committed offsets and transactions are as they were.
+//!
+//! Kafka's own consumers judge: two of them write down every record while the load goes on (`tests/kafka/Load.java`).
+//! Needs Java, Maven, a Maven repository the first time, and loop-mounted filesystems; skipped without unless
+//! `COWLOG_NO_SKIP=1`. `COWLOG_KAFKA_ROUNDS` is how many restored brokers are started, 6 unless told otherwise;
+//! `tests/long kafka` starts 100.
+
+mod kafka;
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cowlog::SnapshotManager;
+use cowlog::snapshot::{Created, Level, RestoreOptions, SnapshotConfig};
+use kafka::history::{Compared, History};
+use kafka::load::{Load, Mark};
+use kafka::{Node, kit_works};
+use support::mounts::{Kind, Mount};
+
+/// Each filesystem with another version of Kafka, each pair in turn.
+const VERSIONS: [&str; 3] = ["4.1.2", "4.2.2", "4.3.0"];
+
+fn manager(source: &Path) -> SnapshotManager {
+    let config = SnapshotConfig { min_interval: Duration::ZERO, ..SnapshotConfig::default() };
+    SnapshotManager::open_with(source, config).unwrap()
+}
+
+/// A snapshot and what the load had done before and after it.
+struct Taken {
+    created: Created,
+    before: Mark,
+    after: Mark,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Stopped,
+    Killed,
+}
+
+#[test]
+fn brokers_start_from_what_was_taken_under_load() {
+    if !kit_works() {
+        return;
+    }
+    let rounds: usize = std::env::var("COWLOG_KAFKA_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
+    let per_load = rounds.div_ceil(3).min(5);
+    let (mut done, mut all) = (0, Compared::default());
+    for turn in 0.. {
+        if done >= rounds {
+            break;
+        }
+        let kind = Kind::ALL[turn % 3];
+        let version = VERSIONS[(turn + turn / 3) % 3];
+        let Some(mount) = Mount::sized(kind, 3000) else { return };
+        let end = if turn % 2 == 0 { End::Killed } else { End::Stopped };
+        all += one_load(&mount, version, per_load, end, turn);
+        done += per_load;
+        println!("{done} brokers started from snapshots, all well so far: {all:?}");
+    }
+}
+
+/// Snapshots under load, one more after its end, and a broker from each.
+fn one_load(mount: &Mount, version: &'static str, snapshots: usize, end: End, seed: usize) -> Compared {
+    let began = Instant::now();
+    let settings = [
+        "log.retention.check.interval.ms=1000",
+        "log.initial.task.delay.ms=1000",
+        "log.cleaner.backoff.ms=500",
+        "log.flush.offset.checkpoint.interval.ms=3000",
+        "log.flush.start.offset.checkpoint.interval.ms=3000",
+        "log.segment.delete.delay.ms=1000",
+        "metadata.log.max.record.bytes.between.snapshots=4000",
+    ];
+    let node = Node::new(mount.path().join("node"), Some(version), &settings);
+    node.run("start", &[]);
+    let mut load = Load::begin(&node, mount.path(), 250);
+    thread::sleep(Duration::from_secs(6));
+    let snapshots_of = manager(&node.data());
+    let mut taken: Vec<Taken> = Vec::new();
+    for n in 1..snapshots {
+        // Not in step with whatever the broker does every second.
+        thread::sleep(Duration::from_millis(1100 + (seed * 37 + n * 411) as u64 % 900));
+        let before = load.mark();
+        let created = snapshots_of.create().run().unwrap();
+        let after = load.mark();
+        taken.push(Taken { created, before, after });
+    }
+    let (last, history) = load.end();
+    node.run(if end == End::Killed { "kill" } else { "stop" }, &[]);
+    let created = snapshots_of.create().run().unwrap();
+    taken.push(Taken { created, before: last.clone(), after: last });
+    let history = History::read(&history);
+    let data = node.data();
+    drop(node);
+    fs::remove_dir_all(&data).unwrap();
+
+    let mut compared = Compared::default();
+    let context = format!("{} with Kafka {version}, {end:?}", mount.kind());
+    for Taken { created, before, after } in &taken {
+        let id = &created.snapshot.id;
+        println!("{context}: {id} in {:.0} ms, {:?}", created.elapsed_ms, created.snapshot.methods);
+        assert_eq!(snapshots_of.verify(id, Level::Deep).unwrap().damage, [], "{context}");
+        let target = mount.path().join("restored");
+        let restored = snapshots_of.restore_id(id, RestoreOptions::to(&target)).unwrap();
+        assert!(!target.join(".lock").exists() && restored.files > 50, "{context}: {restored:?}");
+        let node = Node::adopt_as(mount.path().join("again"), &target, Some(version));
+        node.run("start", &[]);
+        compared += history.judge(&node, before, after, &mount.path().join("served"));
+        goes_on(&node, &context);
+        node.run("kill", &[]);
+        for gone in [&target, &node.0] {
+            fs::remove_dir_all(gone).unwrap();
+        }
+    }
+    println!("{context}: {} snapshots in {:.0} s, {compared:?}", taken.len(), began.elapsed().as_secs_f64());
+    compared
+}
+
+/// The restored broker takes records and serves them.
+fn goes_on(node: &Node, context: &str) {
+    let end = |topic: &str| {
+        let served = node.client(&["sum", topic]);
+        served
+            .iter()
+            .map(|l| (l["end"].as_i64().unwrap(), l["count"].as_i64().unwrap()))
+            .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    };
+    let before = end("plain");
+    node.run("client", &["produce", "plain", "50", "size=60"]);
+    let after = end("plain");
+    assert_eq!((after.0 - before.0, after.1 - before.1), (50, 50), "{context}");
+}
