@@ -1,6 +1,7 @@
 //! Everything of a snapshot but its manifests: links, clones, copies, digests.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -15,7 +16,7 @@ use super::previous::{Previous, PreviousLog};
 use super::source::{Look, Source, SourceLog};
 use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Result, ValidationError};
-use crate::fs::{Dir, Method, Open};
+use crate::fs::{Dir, Identity, Method, Open};
 use crate::kafka::live::Turn;
 use crate::store::{DirManifest, LeftOut, Manifest, SourceKind, SourceManifest, Store, VERSION, rfc3339};
 
@@ -262,6 +263,7 @@ fn finish(
         file.digest = Some(digest);
         file.manifest.size = size;
     }
+    refuse_changed_in_place(manager.source(), &files, &staging)?;
     make_durable(&files, &staging)?;
     let manifest = Manifest {
         version: VERSION,
@@ -278,6 +280,19 @@ fn finish(
     };
     let dirs = staging.into_values().collect();
     Ok(Assembled { files, manifest, dirs, left_out, bytes_hashed: bytes_to_hash })
+}
+
+/// What was linked is its writer's own inode: whatever came into it before it was hashed is in the digest.
+fn refuse_changed_in_place(source: &Path, files: &[Staged], staging: &BTreeMap<String, Dir>) -> Result<()> {
+    for file in files.iter().filter(|f| f.manifest.method == Method::Hardlink) {
+        let Some((dir, name)) = place(staging, &file.manifest.path) else { continue };
+        let now = Identity::from(&dir.stat(name)?);
+        if !file.manifest.source.is_some_and(|was| was.same_but_ctime(&now)) {
+            let why = "its writer changed it in place while it was hashed".to_owned();
+            return Err(ConcurrencyError::Busy { path: source.join(&file.manifest.path), why }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Clones and copies need a sync of their own; links of durable files do not. Serially: parallel syncs are slower on

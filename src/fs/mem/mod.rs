@@ -130,6 +130,7 @@ struct State {
     faults: Vec<(Op, u64, i32)>,
     cut_after: Option<u64>,
     meanwhile: Vec<(Op, u64, Meanwhile)>,
+    before_look: Option<(u64, Meanwhile)>,
 }
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
@@ -206,6 +207,29 @@ impl MemFs {
         self.interfere_with(Op::List, nth, Box::new(meanwhile));
     }
 
+    /// Does something before the `nth` look from now on (1 is the next), as another process may: a look is an opening, a
+    /// stat, a listing, a read, a link or a clone.
+    pub fn before_look(&self, nth: u64, meanwhile: impl FnOnce() + Send + 'static) {
+        self.lock().before_look = Some((nth, Box::new(meanwhile)));
+    }
+
+    /// How many looks away [`before_look`](Self::before_look) still is; 0 when it has come.
+    pub fn looks_left(&self) -> u64 {
+        self.lock().before_look.as_ref().map_or(0, |(left, _)| *left)
+    }
+
+    fn let_others(&self) {
+        let mut state = self.lock();
+        let Some((left, _)) = state.before_look.as_mut() else { return };
+        *left = left.saturating_sub(1);
+        if *left == 0
+            && let Some((_, meanwhile)) = state.before_look.take()
+        {
+            drop(state);
+            meanwhile();
+        }
+    }
+
     fn interfere_with(&self, op: Op, nth: u64, meanwhile: Meanwhile) {
         let mut state = self.lock();
         let so_far = state.counts.get(&op).copied().unwrap_or(0);
@@ -271,6 +295,7 @@ impl State {
             faults: Vec::new(),
             cut_after: None,
             meanwhile: Vec::new(),
+            before_look: None,
         }
     }
 

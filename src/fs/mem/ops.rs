@@ -44,6 +44,7 @@ impl Drop for MemHandle {
 
 impl Fs for MemFs {
     fn open_dir(&self, at: Option<&Handle>, path: &Path) -> io::Result<Handle> {
+        self.let_others();
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
         let node = match at {
@@ -75,6 +76,7 @@ impl Fs for MemFs {
     }
 
     fn list(&self, dir: &Handle) -> io::Result<Vec<Entry>> {
+        self.let_others();
         let dir = self.mem(dir)?.node;
         let meanwhile = self.due(Op::List);
         let mut names = {
@@ -93,6 +95,7 @@ impl Fs for MemFs {
     }
 
     fn stat(&self, dir: &Handle, name: &OsStr) -> io::Result<Stat> {
+        self.let_others();
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
         let mut node = self.mem(dir)?.node;
@@ -103,12 +106,14 @@ impl Fs for MemFs {
     }
 
     fn fstat(&self, node: &Handle) -> io::Result<Stat> {
+        self.let_others();
         let mut state = self.lock();
         state.begin(Op::Open, false)?;
         Ok(state.node(self.mem(node)?.node)?.stat())
     }
 
     fn open(&self, dir: &Handle, name: &OsStr, how: Open) -> io::Result<Handle> {
+        self.let_others();
         let mut state = self.lock();
         let dir = self.mem(dir)?.node;
         let found = match how {
@@ -144,6 +149,7 @@ impl Fs for MemFs {
     }
 
     fn read_at(&self, file: &Handle, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.let_others();
         let mut state = self.lock();
         state.begin(Op::Read, false)?;
         let bytes = state.file(self.mem(file)?.node)?;
@@ -186,6 +192,7 @@ impl Fs for MemFs {
     }
 
     fn link(&self, from: &Handle, from_name: &OsStr, to: &Handle, to_name: &OsStr) -> io::Result<()> {
+        self.let_others();
         let mut state = self.lock();
         state.begin(Op::Link, true)?;
         let (from, to) = (self.mem(from)?.node, self.mem(to)?.node);
@@ -205,6 +212,7 @@ impl Fs for MemFs {
     }
 
     fn clone_file(&self, from: &Handle, to: &Handle) -> io::Result<()> {
+        self.let_others();
         let mut state = self.lock();
         state.begin(Op::Clone, true)?;
         if !state.abilities.reflink {
