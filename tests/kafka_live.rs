@@ -78,7 +78,7 @@ fn one_load(mount: &Mount, version: &'static str, snapshots: usize, end: End, se
     ];
     let node = Node::new(mount.path().join("node"), Some(version), &settings);
     node.run("start", &[]);
-    let mut load = Load::begin(&node, mount.path(), 250);
+    let mut load = Load::begin(&node, mount.path(), 250, 1);
     thread::sleep(Duration::from_secs(6));
     let snapshots_of = manager(&node.data());
     let mut taken: Vec<Taken> = Vec::new();

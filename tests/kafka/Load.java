@@ -15,7 +15,8 @@ import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.*;
 
 /**
- * load DIR [rate=N]   Everything at once, until standard input ends: idempotent producers of every codec, transactions of
+ * load DIR [rate=N] [replicas=N]
+ *                     Everything at once, until standard input ends: idempotent producers of every codec, transactions of
  *                     which some abort, a plain producer with large records, a compacted topic, one whose oldest
  *                     segments go by size, topics that come and go, a group that commits. Two consumers write down each
  *                     record that they see, as DIR/history: `u` or `c` (uncommitted, committed), topic, partition,

@@ -92,7 +92,7 @@ impl History {
             for (offset, (key, _)) in below_end {
                 if !is.contains_key(offset) {
                     let compacted = partition.starts_with("latest-");
-                    let superseded = compacted && (last_of_key[key] > *offset || self.is_tombstone(partition, *offset));
+                    let superseded = compacted && last_of_key[key] > *offset;
                     assert!(superseded, "{partition}: the record at {offset} of {start} to {end} is lost");
                     compared.removed += 1;
                 }
@@ -121,9 +121,23 @@ impl History {
         compared
     }
 
-    /// The load makes a tombstone of each 50th record of the compacted topic; a consumer sees it if compaction lets it.
-    fn is_tombstone(&self, _partition: &str, _offset: i64) -> bool {
-        false
+    /// Whether a broker serves each record below these offsets, as it was.
+    pub fn judge_below(&self, limits: &Offsets, broker: &Node, at: &Path) -> u64 {
+        broker.client(&["records", at.to_str().unwrap()]);
+        let served = History::read(at);
+        let mut records = 0;
+        for (partition, was) in &self.uncommitted {
+            let is = &served.uncommitted[partition];
+            let begins = is.keys().next().copied().unwrap_or(0);
+            for (offset, record) in was.range(begins..limits[partition].max(begins)) {
+                match is.get(offset) {
+                    Some(found) => assert_eq!(found, record, "{partition}: the record at {offset} was changed"),
+                    None => assert!(partition.starts_with("latest-"), "{partition}: the record at {offset} is lost"),
+                }
+                records += 1;
+            }
+        }
+        records
     }
 }
 

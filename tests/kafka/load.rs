@@ -34,11 +34,14 @@ pub struct Mark {
 }
 
 impl Load {
-    /// Begins, each writer with so many records per second. The history goes to `dir/history`.
-    pub fn begin(node: &Node, dir: &Path, rate: u32) -> Load {
+    /// Begins, each writer with so many records per second, topics with so many replicas. The history goes to
+    /// `dir/history`.
+    pub fn begin(node: &Node, dir: &Path, rate: u32, replicas: u32) -> Load {
+        let options = [format!("rate={rate}"), format!("replicas={replicas}")];
         let mut child = node
             .command()
-            .args(["client", node.path(), "load", dir.to_str().unwrap(), &format!("rate={rate}")])
+            .args(["client", node.path(), "load", dir.to_str().unwrap()])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,7 +1,9 @@
 //! The kit in this directory, from Rust: a real broker and Kafka's own tools.
 #![allow(dead_code, reason = "each test uses a part")]
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -63,6 +65,30 @@ impl Node {
         node
     }
 
+    /// Three brokers, each also a controller, not started yet.
+    pub fn cluster(home: &Path, settings: &[&str]) -> Vec<Node> {
+        let mut ports: Vec<u16> = Vec::new();
+        while ports.len() < 3 {
+            let port = free_ports();
+            if ports.iter().all(|other| port.abs_diff(*other) > 1) {
+                ports.push(port);
+            }
+        }
+        let voters: Vec<String> =
+            ports.iter().enumerate().map(|(n, port)| format!("{}@127.0.0.1:{}", n + 1, port + 1)).collect();
+        let voters = format!("controller.quorum.voters={}", voters.join(","));
+        let id = kit(&["tool", "kafka.tools.StorageTool", "random-uuid"]);
+        let make = |(n, port): (usize, &u16)| {
+            let node = Node(home.join(format!("node-{}", n + 1)), None);
+            let (port, id_of) = (port.to_string(), format!("node.id={}", n + 1));
+            let args = ["new", node.path(), &port, &voters, &id_of];
+            let args: Vec<&str> = args.iter().chain(settings).copied().collect();
+            finished(node.command().env("CLUSTER_ID", id.trim()).args(&args), &args);
+            node
+        };
+        ports.iter().enumerate().map(make).collect()
+    }
+
     pub fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
@@ -98,12 +124,13 @@ impl Drop for Node {
     }
 }
 
-/// The first of two ports that are free now.
+/// The first of two ports that are free now, below those that the system gives to connections.
 pub fn free_ports() -> u16 {
     loop {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        let random = RandomState::new().build_hasher().finish();
+        let port = 15_000 + (random % 8_000) as u16 * 2;
+        let free = |port| TcpListener::bind(("127.0.0.1", port));
+        if let (Ok(_first), Ok(_second)) = (free(port), free(port + 1)) {
             return port;
         }
     }

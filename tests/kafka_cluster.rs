@@ -1,0 +1,118 @@
+//! Three brokers that keep three replicas of everything: one loses its disk and gets it back from a snapshot; and the worst
+//! case, all three from snapshots of slightly different moments.
+//!
+//! Needs what `kafka_live` needs but the filesystems.
+
+mod kafka;
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use cowlog::snapshot::{RestoreOptions, SnapshotConfig};
+use cowlog::{LogReader, SnapshotInfo, SnapshotManager};
+use kafka::history::History;
+use kafka::load::{Load, Offsets};
+use kafka::{Node, kit_works};
+
+fn manager(source: &Path) -> SnapshotManager {
+    let config = SnapshotConfig { min_interval: Duration::ZERO, max_copy: Some(1 << 30), ..SnapshotConfig::default() };
+    SnapshotManager::open_with(source, config).unwrap()
+}
+
+/// A cluster starts once most of its controllers are there.
+fn start_all(nodes: &[Node]) {
+    thread::scope(|scope| nodes.iter().for_each(|node| drop(scope.spawn(|| node.run("start", &[])))));
+}
+
+fn lose_and_restore(node: &Node, snapshot: &SnapshotInfo) {
+    fs::remove_dir_all(node.data()).unwrap();
+    manager(&node.data()).restore_id(&snapshot.id, RestoreOptions::to(node.data())).unwrap();
+}
+
+fn name(topic: &str, partition: i32) -> String {
+    format!("{topic}-{partition}")
+}
+
+#[test]
+fn three_brokers() {
+    if !kit_works() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let settings = [
+        "offsets.topic.replication.factor=3",
+        "transaction.state.log.replication.factor=3",
+        "transaction.state.log.min.isr=2",
+        "min.insync.replicas=2",
+        "log.cleaner.enable=false",
+        "replica.high.watermark.checkpoint.interval.ms=500",
+    ];
+    let nodes = Node::cluster(temp.path(), &settings);
+    start_all(&nodes);
+    let [one, two, _] = nodes.as_slice() else { panic!("three") };
+
+    // One broker is snapshotted live; later its disk is lost.
+    let mut load = Load::begin(one, temp.path(), 100, 3);
+    thread::sleep(Duration::from_secs(5));
+    load.mark();
+    let taken = manager(&two.data()).create().run().unwrap().snapshot;
+    thread::sleep(Duration::from_secs(4));
+    let (last, history) = load.end();
+    two.run("kill", &[]);
+    lose_and_restore(two, &taken);
+    two.run("start", &[]);
+    one.client(&["whole"]);
+    let written = History::read(&history);
+    let served = temp.path().join("served");
+    let records = written.judge_below(&last.acked, one, &served);
+    println!("one broker restored: {records} records of the cluster are as they were");
+
+    // All three, one after the other, while the load goes on.
+    fs::remove_file(&history).unwrap();
+    let mut load = Load::begin(one, temp.path(), 100, 3);
+    thread::sleep(Duration::from_secs(3));
+    load.mark();
+    let taken: Vec<SnapshotInfo> =
+        nodes.iter().map(|node| manager(&node.data()).create().run().unwrap().snapshot).collect();
+    thread::sleep(Duration::from_secs(2));
+    let (_, history) = load.end();
+    thread::sleep(Duration::from_secs(1));
+    // All at once: without a majority none stops cleanly. The replica that was restored caught up with what the others have.
+    thread::scope(|scope| nodes.iter().for_each(|node| drop(scope.spawn(|| node.run("kill", &[])))));
+    same_replicas(one, two);
+
+    nodes.iter().zip(&taken).for_each(|(node, snapshot)| lose_and_restore(node, snapshot));
+    start_all(&nodes);
+    one.client(&["whole"]);
+    let mut common = Offsets::new();
+    for log in taken.iter().flat_map(|snapshot| &snapshot.logs) {
+        let at = common.entry(name(&log.topic, log.partition)).or_insert(i64::MAX);
+        *at = log.high_watermark.min(*at);
+    }
+    assert!(common["mixed-0"] > last.acked["mixed-0"], "the second load counts: {common:?}");
+    let records = History::read(&history).judge_below(&common, one, &served);
+    assert!(records > 1000);
+    println!("all three restored: {records} records below the lowest common high watermarks are as they were");
+    // It goes on.
+    one.client(&["produce", "mixed", "30", "size=60"]);
+    nodes.iter().for_each(|node| drop(node.run("kill", &[])));
+}
+
+/// Batch by batch, as far as both have it: a follower has the leader's bytes.
+fn same_replicas(one: &Node, two: &Node) {
+    let mut compared = 0;
+    for dir in ["mixed-0", "mixed-1", "mixed-2", "paid-0", "paid-1", "plain-0", "latest-0", "latest-1"] {
+        let [mut a, mut b] = [one, two].map(|node| {
+            let reader = LogReader::open(node.data().join(dir)).unwrap();
+            reader.read_from(0).map(|batch| batch.unwrap().as_bytes().to_vec()).collect::<Vec<_>>().into_iter()
+        });
+        assert_eq!(a.len(), b.len(), "{dir}");
+        while let (Some(a), Some(b)) = (a.next(), b.next()) {
+            assert!(a == b, "{dir}: a batch differs");
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "{compared}");
+}
