@@ -10,6 +10,7 @@ mod generated;
 mod kills;
 mod limits;
 mod metrics;
+mod noted;
 mod restores;
 mod routes;
 mod served;

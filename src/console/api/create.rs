@@ -16,10 +16,9 @@ use crate::console::journal::Asked;
 use crate::console::problem::Problem;
 use crate::console::reading::Body;
 use crate::console::sources::Snapshot;
-use crate::snapshot::LeftOut;
+use crate::snapshot::{LeftOut, check_tags};
 
 const LONGEST_KEY: usize = 255;
-const MOST_TAGS: usize = 64;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Which snapshot is to be taken.
@@ -28,11 +27,11 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) struct Create {
     /// The source's name.
     source: String,
-    /// What to mark it with.
+    /// What to mark it with: 1 to 128 bytes each.
     #[serde(default)]
     #[schema(max_items = 64)]
     tags: Vec<String>,
-    /// Whether to take one even if the last is younger than an hour.
+    /// Whether to take one even if the last is younger than the source's `min_interval`.
     #[serde(default)]
     force: bool,
     /// Whether to take a source that has lost records as it is, with a warning.
@@ -73,9 +72,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(body): Body<Create>,
 ) -> Result<Response, Problem> {
-    if body.tags.len() > MOST_TAGS {
-        return Err(Problem::bad_request(format!("more than {MOST_TAGS} tags")));
-    }
+    check_tags(body.tags.iter().map(String::as_str))?;
     let name = body.source.clone();
     let source = app.read(move |app| app.source(&name)).await?;
     let asynchronous = prefers_async(&headers);
