@@ -28,6 +28,14 @@ pub enum Event<'a> {
     },
     /// Something that the user should know and that is no error.
     Warning(&'a str),
+    /// A snapshot is complete and durable and is about to be published, which may still fail. Where a snapshot of this id
+    /// with this root is found later, it was published.
+    Publishing {
+        /// Its id.
+        id: &'a str,
+        /// BLAKE3 of its `manifest.b3`, in hex.
+        root: &'a str,
+    },
 }
 
 type Hook = dyn Fn(Event<'_>) + Send + Sync;
@@ -77,6 +85,10 @@ impl Observer {
 
     pub(crate) fn warn(&self, text: &str) {
         self.emit(Event::Warning(text));
+    }
+
+    pub(crate) fn publishing(&self, id: &str, root: &str) {
+        self.emit(Event::Publishing { id, root });
     }
 
     fn emit(&self, event: Event<'_>) {

@@ -5,45 +5,37 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::audit::{Audit, Deed};
 use super::auth::{Caller, Tokens};
 use super::jobs::{Job, Jobs, Live, New, NotBegun, Outcome};
+use super::limits::Limits;
 use super::metrics::Metrics;
 use super::problem::Problem;
+use super::refusals::Refusals;
 use crate::error::Error;
 use crate::observe::Event;
 use crate::schedule::Scheduler;
 use crate::snapshot::SnapshotConfig;
 
 pub(super) type Shared = Arc<App>;
-type Limiter = governor::DefaultDirectRateLimiter;
-type Keyed = governor::DefaultKeyedRateLimiter<String>;
 
 pub(super) struct App {
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) audit: Audit,
+    pub(super) audit: Arc<Audit>,
+    pub(super) refusals: Refusals,
     pub(super) limits: Limits,
     pub(super) base: SnapshotConfig,
     pub(super) demo: bool,
-    pub(super) tokens: RwLock<Arc<Tokens>>,
+    /// Whoever watches is told of others.
+    pub(super) tokens: watch::Sender<Arc<Tokens>>,
     pub(super) restore_dirs: RwLock<Arc<[std::path::PathBuf]>>,
     pub(super) stopping: watch::Sender<bool>,
     /// Whether the scheduler still runs.
     pub(super) scheduling: AtomicBool,
-}
-
-/// How much may be asked for.
-pub(super) struct Limits {
-    /// By each token.
-    pub(super) known: Keyed,
-    /// By all together who are not known.
-    pub(super) unknown: Limiter,
-    /// Jobs of requests at once.
-    pub(super) jobs: Arc<Semaphore>,
 }
 
 /// What is to be done for whom.
@@ -65,7 +57,7 @@ impl Ending {
 
 impl App {
     pub(super) fn tokens(&self) -> Arc<Tokens> {
-        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tokens.borrow().clone()
     }
 
     pub(super) fn restore_dirs(&self) -> Arc<[std::path::PathBuf]> {
@@ -111,7 +103,7 @@ impl App {
         // In one piece: whoever asked may be gone at any moment, and what has begun is to be done.
         let ending = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let new = New { task, source: &source, snapshot: snapshot.clone(), target, by: &by, asked };
+            let new = New { task, source: &source, snapshot, target, by: &by, asked };
             let (live, observer) = match app.jobs.begin(new) {
                 Ok(begun) => begun,
                 Err(why) => {
@@ -119,18 +111,9 @@ impl App {
                     return None;
                 }
             };
-            app.note(
-                &who,
-                &Deed {
-                    what: &word(task),
-                    source: Some(&source),
-                    snapshot: snapshot.as_deref(),
-                    job: Some(&live.id()),
-                    asked: Some(body),
-                    result: "begun",
-                },
-            );
-            let _ = tell.send(Ok(live.job()));
+            let begun = live.job();
+            app.audit.note_job(&begun, who.from, Some(Some(body)));
+            let _ = tell.send(Ok(begun));
             let (jobs, telling) = (app.jobs.clone(), live.clone());
             let observer = observer.listening(move |event: Event<'_>| jobs.tell(&telling, event));
             let config = SnapshotConfig { observer, ..app.base.clone() };
@@ -150,27 +133,13 @@ impl App {
 
     fn ended(&self, who: &Caller, live: &Live, outcome: Outcome) -> Arc<Job> {
         let job = self.jobs.end(live, outcome);
-        let result = job.error.as_ref().map_or("done", |e| &e.detail);
-        self.note(
-            who,
-            &Deed {
-                what: &word(job.task),
-                source: Some(&job.source),
-                snapshot: job.snapshot.as_deref(),
-                job: Some(&job.id),
-                asked: None,
-                result,
-            },
-        );
+        self.audit.note_job(&job, who.from, None);
         job
     }
 
     /// Writes down what somebody did.
     pub(super) fn note(&self, who: &Caller, deed: &Deed<'_>) {
-        tracing::info!(who = who.name, what = deed.what, source = deed.source, job = deed.job, result = deed.result);
-        if let Err(e) = self.audit.note(who, deed) {
-            tracing::error!(error = %e, what = deed.what, who = who.name, "the audit log could not be written");
-        }
+        self.audit.note(&who.name, who.from, deed);
     }
 
     pub(super) fn is_stopping(&self) -> bool {

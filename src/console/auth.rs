@@ -12,11 +12,14 @@ use blake3::Hash;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::app::Shared;
+use super::app::{App, Shared};
+use super::audit::{Deed, SCHEDULER, SERVER, UNKNOWN};
 use super::jobs::SCHEDULE;
 use super::problem::Problem;
+use super::refusals::Counted;
+use super::router::LONGEST_NOTE;
 use crate::error::{Error, Result, ValidationError};
-use crate::fs::{Dir, write_new_file};
+use crate::fs::{Dir, Open, write_new_file};
 
 /// What a token allows; each role allows what those before it do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -46,6 +49,7 @@ pub(super) struct Caller {
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) from: Option<IpAddr>,
+    token: Hash,
 }
 
 /// The tokens that are known. Of each only its BLAKE3 is kept.
@@ -61,6 +65,7 @@ struct Known {
 
 const MAX_BYTES: u64 = 1 << 20;
 const SHORTEST: usize = 16;
+const LONGEST_NAME: usize = 100;
 /// The name of the file with the token that is made where none is configured.
 const MADE: &str = "token";
 
@@ -77,13 +82,16 @@ impl Tokens {
     /// `Validation`, with the line, where it is not understood, where others than its owner and group may read it, and
     /// where it holds no token.
     pub fn read(path: &Path) -> Result<Tokens> {
-        let name = path.file_name().unwrap_or_default();
-        let dir = Dir::open(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-        if dir.stat(name)?.mode & 0o007 != 0 {
+        let (dir, name) = Dir::open_around(path)?;
+        let file = dir.open_file(name, Open::Read).map_err(|e| match e.is_no_file() {
+            true => refused(path, "it is no file, or a symbolic link".into(), "name the file itself"),
+            false => e,
+        })?;
+        if file.stat()?.mode & 0o007 != 0 {
             let hint = format!("chmod o= {}", path.display());
             return Err(refused(path, "everybody may read or write it".into(), &hint));
         }
-        let text = String::from_utf8_lossy(&dir.read(name, MAX_BYTES)?).into_owned();
+        let text = String::from_utf8_lossy(&file.read_all(MAX_BYTES)?).into_owned();
         Tokens::parse(&text, path)
     }
 
@@ -112,8 +120,14 @@ impl Tokens {
                 None if token.len() < SHORTEST => return Err(wrong("a token has at least 16 characters")),
                 None => blake3::hash(token.as_bytes()),
             };
-            if name == SCHEDULE {
-                return Err(wrong("nobody is called so but the scheduler"));
+            if [SCHEDULE, SCHEDULER, SERVER, UNKNOWN].contains(&name) {
+                return Err(wrong("nobody may be called so: it stands for what is done by itself"));
+            }
+            if name.chars().count() > LONGEST_NAME || name.contains(char::is_control) {
+                return Err(wrong("a name has up to 100 characters, none of them a control character"));
+            }
+            if known.iter().any(|k| k.name == name) {
+                return Err(wrong("two tokens have this name: the audit log could not tell them apart"));
             }
             if known.iter().any(|k| k.digest == digest) {
                 return Err(wrong("this token stands there twice"));
@@ -148,12 +162,13 @@ impl Tokens {
 
     /// Whose a token is. How long it takes does not depend on how much of it is right: what is compared is a digest of it,
     /// with every known one, each in constant time.
-    fn whose(&self, token: &str) -> Option<(&str, Role)> {
-        let digest = blake3::hash(token.as_bytes());
-        self.0.iter().fold(None, |found, known| match known.digest == digest {
-            true => Some((known.name.as_str(), known.role)),
-            false => found,
-        })
+    fn whose(&self, digest: Hash) -> Option<&Known> {
+        self.0.iter().fold(None, |found, known| if known.digest == digest { Some(known) } else { found })
+    }
+
+    /// Whether somebody who was let in would still be, with as much as then.
+    pub(super) fn allow(&self, caller: &Caller) -> bool {
+        self.whose(caller.token).is_some_and(|known| known.role >= caller.role)
     }
 }
 
@@ -171,7 +186,7 @@ fn refused(path: &Path, why: String, hint: &str) -> Error {
 
 /// Lets in whom a token names.
 pub(super) async fn known_only(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
-    let from = request.extensions().get::<ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip());
+    let from = peer_of(&request);
     match app.admit(bearer(request.headers()), from) {
         Ok(caller) => {
             request.extensions_mut().insert(caller.clone());
@@ -179,8 +194,36 @@ pub(super) async fn known_only(State(app): State<Shared>, mut request: Request, 
             response.extensions_mut().insert(caller);
             response
         }
-        Err(problem) => problem.into_response(),
+        Err(Refused { problem, is_known }) => {
+            if !is_known {
+                let what = format!("{} {}", request.method(), request.uri().path());
+                app.note_refusal(from, what, &problem).await;
+            }
+            problem.into_response()
+        }
     }
+}
+
+/// Somebody who was not let in.
+struct Refused {
+    problem: Problem,
+    is_known: bool,
+}
+
+/// Lets in whom nobody needs to know, as often as that is reasonable.
+pub(super) async fn paced(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let limit = match request.uri().path() {
+        "/healthz" | "/readyz" => &app.limits.health,
+        _ => &app.limits.open,
+    };
+    match limit.admits(peer_of(&request)) {
+        true => next.run(request).await,
+        false => Problem::too_many().into_response(),
+    }
+}
+
+fn peer_of(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -188,29 +231,52 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-impl super::app::App {
+impl App {
     /// Who this is, if that is known and has not asked too often.
-    fn admit(&self, token: Option<&str>, from: Option<IpAddr>) -> std::result::Result<Caller, Problem> {
+    fn admit(&self, token: Option<&str>, from: Option<IpAddr>) -> std::result::Result<Caller, Refused> {
         let tokens = self.tokens();
-        let known = token.and_then(|token| tokens.whose(token));
+        let known = token.and_then(|token| tokens.whose(blake3::hash(token.as_bytes())));
         let limited = match known {
-            Some((name, _)) => self.limits.known.check_key(&name.to_owned()).is_err(),
+            Some(known) => self.limits.known.check_key(&known.name).is_err(),
             None => self.limits.unknown.check().is_err(),
         };
-        if limited {
-            let problem = Problem::request(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "too many requests");
-            return Err(Problem { retry_after: Some(1), ..problem });
-        }
         match known {
-            Some((name, role)) => Ok(Caller { name: name.to_owned(), role, from }),
+            _ if limited => Err(Refused { problem: Problem::too_many(), is_known: known.is_some() }),
+            Some(known) => Ok(Caller { name: known.name.clone(), role: known.role, from, token: known.digest }),
             None => {
                 let detail = match token {
                     Some(_) => "this token is not known",
                     None => "a token is needed",
                 };
                 let problem = Problem::request(StatusCode::UNAUTHORIZED, "unauthorized", detail);
-                Err(problem.hint("send `Authorization: Bearer TOKEN`"))
+                Err(Refused { problem: problem.hint("send `Authorization: Bearer TOKEN`"), is_known: false })
             }
+        }
+    }
+
+    async fn note_refusal(self: &Shared, from: Option<IpAddr>, what: String, problem: &Problem) {
+        let (line, counted) = self.refusals.count(from, self.base.clock.now());
+        if !line && counted.is_empty() {
+            return;
+        }
+        let result = format!("{}: {}", problem.status, problem.detail);
+        let note = move |app: &App| {
+            app.note_counted(counted);
+            if line {
+                let what: String = what.chars().take(LONGEST_NOTE).collect();
+                app.audit.note(UNKNOWN, from, &Deed { what: &what, result: &result, ..Deed::default() });
+            }
+            Ok(())
+        };
+        let _ = self.read(note).await;
+    }
+
+    /// Refusals that got no line of their own.
+    pub(super) fn note_counted(&self, counted: Counted) {
+        for (from, count) in counted {
+            let whose = if from.is_some() { "" } else { ", of other peers" };
+            let result = format!("401: {count} more without a known token within a minute{whose}");
+            self.audit.note(UNKNOWN, from, &Deed { what: "requests", result: &result, ..Deed::default() });
         }
     }
 }

@@ -51,6 +51,19 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Held<I> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
+    /// Without it what is written would first be copied into one piece, as often as there are slow readers.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }

@@ -20,6 +20,11 @@ pub enum JobTask {
     Drill,
 }
 
+impl JobTask {
+    pub(super) const ALL: [JobTask; 6] =
+        [JobTask::Create, JobTask::Verify, JobTask::Restore, JobTask::Delete, JobTask::Prune, JobTask::Drill];
+}
+
 impl From<Task> for JobTask {
     fn from(task: Task) -> JobTask {
         match task {

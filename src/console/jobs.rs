@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 pub(super) use super::job::{Job, JobState, JobTask, Progress};
-use super::journal::{Asked, Journal, Kept, surplus};
+use super::journal::{Asked, Journal, Kept, Staged, surplus};
 use super::problem::Problem;
 use crate::fs::{Clock, Dir};
 use crate::observe::{Event, Observer};
@@ -45,6 +45,10 @@ pub(super) struct Jobs {
     changes: broadcast::Sender<Arc<Job>>,
     clock: Clock,
     ended: Box<dyn Fn(&Job) + Send + Sync>,
+    /// Of creates of before that did not end: what they were about to publish.
+    unsettled: Vec<(u64, String, Staged)>,
+    /// What had not ended when this server began.
+    found_running: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -105,7 +109,14 @@ impl Jobs {
     ) -> crate::error::Result<Jobs> {
         let (journal, kept) = Journal::open(state, REMEMBERED, clock.now())?;
         let mut inner = Inner::default();
-        for Kept { number, job, asked } in kept {
+        let (mut unsettled, mut found_running) = (Vec::new(), Vec::new());
+        for Kept { number, job, asked, staged, found_running: was_running } in kept {
+            if was_running {
+                found_running.push(number);
+            }
+            if let Some(staged) = staged.filter(|_| job.state == JobState::Interrupted) {
+                unsettled.push((number, job.source.clone(), staged));
+            }
             inner.last = inner.last.max(number);
             if let Some(asked) = asked {
                 inner.asked.insert(asked.key.clone(), (asked, number));
@@ -113,7 +124,31 @@ impl Jobs {
             inner.ended.insert(number, Arc::new(job));
         }
         let changes = broadcast::Sender::new(1024);
-        Ok(Jobs { inner: Mutex::new(inner), journal, changes, clock, ended: Box::new(ended) })
+        let (inner, ended) = (Mutex::new(inner), Box::new(ended));
+        Ok(Jobs { inner, journal, changes, clock, ended, unsettled, found_running })
+    }
+
+    /// Creates of before that did not end, with the source's name and what they were about to publish.
+    pub(super) fn unsettled(&self) -> Vec<(u64, String, Staged)> {
+        self.unsettled.clone()
+    }
+
+    /// What such a create was about to publish is there.
+    pub(super) fn settle(&self, number: u64, id: String, result: Option<Value>) {
+        let mut inner = self.lock();
+        let Some(job) = inner.ended.get(&number) else { return };
+        let mut job = Job::clone(job);
+        (job.state, job.snapshot, job.result) = (JobState::Done, Some(id), result);
+        let job = Arc::new(job);
+        inner.ended.insert(number, job.clone());
+        drop(inner);
+        self.journal.ended(number, &job);
+    }
+
+    /// What had not ended when this server began, as it is known now.
+    pub(super) fn found_interrupted(&self) -> Vec<Arc<Job>> {
+        let inner = self.lock();
+        self.found_running.iter().filter_map(|number| inner.ended.get(number).cloned()).collect()
     }
 
     /// Begins a job that a request asked for.
@@ -200,6 +235,12 @@ impl Jobs {
             }
             Event::Warning(text) if now.job.warnings.len() < MOST_WARNINGS => now.job.warnings.push(text.to_owned()),
             Event::Warning(_) => {}
+            Event::Publishing { id, root } => {
+                let job = now.job.clone();
+                drop(now);
+                self.journal.staged(live.number, &job, Staged { id: id.to_owned(), root: root.to_owned() });
+                return;
+            }
         }
         let time = self.clock.now();
         if (time - now.told).abs() >= TELL_EVERY {
@@ -321,10 +362,6 @@ impl Jobs {
 impl Live {
     fn lock(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn id(&self) -> String {
-        self.lock().job.id.clone()
     }
 
     pub(super) fn job(&self) -> Job {

@@ -25,12 +25,21 @@ pub(super) struct Asked {
     pub(super) what: String,
 }
 
+/// The snapshot that a create was about to publish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Staged {
+    pub(super) id: String,
+    pub(super) root: String,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     number: u64,
     job: Job,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<Asked>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    staged: Option<Staged>,
 }
 
 /// A job of before.
@@ -38,6 +47,9 @@ pub(super) struct Kept {
     pub(super) number: u64,
     pub(super) job: Job,
     pub(super) asked: Option<Asked>,
+    pub(super) staged: Option<Staged>,
+    /// It had not ended when this server began.
+    pub(super) found_running: bool,
 }
 
 pub(super) struct Journal {
@@ -62,7 +74,9 @@ impl Journal {
                 BTreeMap::new()
             }
         };
-        for job in jobs.values_mut().map(|kept| &mut kept.job).filter(|job| job.state == JobState::Running) {
+        for kept in jobs.values_mut().filter(|kept| kept.job.state == JobState::Running) {
+            kept.found_running = true;
+            let job = &mut kept.job;
             (job.state, job.ended_ms) = (JobState::Interrupted, Some(now.max(job.began_ms)));
             tracing::warn!(job = job.id, source = job.source, task = ?job.task, "was interrupted when the last server ended");
         }
@@ -72,14 +86,19 @@ impl Journal {
     }
 
     pub(super) fn begun(&self, number: u64, job: &Job, asked: Option<&Asked>) {
-        self.append(Line { number, job: job.clone(), asked: asked.cloned() });
+        self.append(Line { number, job: job.clone(), asked: asked.cloned(), staged: None });
+    }
+
+    /// Before it is published: should nobody be there to write down how the job ended, the snapshot tells.
+    pub(super) fn staged(&self, number: u64, job: &Job, staged: Staged) {
+        self.append(Line { number, job: job.clone(), asked: None, staged: Some(staged) });
     }
 
     pub(super) fn ended(&self, number: u64, job: &Job) {
         let mut job = job.clone();
         let too_large = |result: &serde_json::Value| result.to_string().len() > LARGEST_RESULT;
         job.result = job.result.filter(|result| !too_large(result));
-        self.append(Line { number, job, asked: None });
+        self.append(Line { number, job, asked: None, staged: None });
     }
 
     /// What cannot be written down is done all the same: on a full disk a deletion is what helps.
@@ -109,8 +128,9 @@ impl Journal {
 fn read(bytes: &[u8], most: usize) -> BTreeMap<u64, Kept> {
     let mut jobs: BTreeMap<u64, Kept> = BTreeMap::new();
     for line in bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok()) {
-        let asked = line.asked.or_else(|| jobs.remove(&line.number).and_then(|kept| kept.asked));
-        jobs.insert(line.number, Kept { number: line.number, job: line.job, asked });
+        let (asked, staged) = jobs.remove(&line.number).map_or((None, None), |kept| (kept.asked, kept.staged));
+        let (asked, staged) = (line.asked.or(asked), line.staged.or(staged));
+        jobs.insert(line.number, Kept { number: line.number, job: line.job, asked, staged, found_running: false });
     }
     for number in surplus(jobs.iter().map(|(number, kept)| (*number, &kept.job)), most) {
         jobs.remove(&number);
@@ -136,8 +156,8 @@ pub(super) fn surplus<'a>(jobs: impl Iterator<Item = (u64, &'a Job)>, most: usiz
 
 fn written(jobs: &BTreeMap<u64, Kept>) -> Vec<u8> {
     let mut text = Vec::new();
-    for Kept { number, job, asked } in jobs.values() {
-        let line = Line { number: *number, job: job.clone(), asked: asked.clone() };
+    for Kept { number, job, asked, staged, .. } in jobs.values() {
+        let line = Line { number: *number, job: job.clone(), asked: asked.clone(), staged: staged.clone() };
         text.extend(serde_json::to_vec(&line).unwrap_or_default());
         text.push(b'\n');
     }

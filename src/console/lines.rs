@@ -1,5 +1,6 @@
 //! A file to which lines of JSON are appended.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,23 +13,20 @@ use crate::fs::{Dir, Open};
 #[derive(Debug)]
 pub(super) struct Lines {
     dir: Dir,
-    name: String,
+    name: OsString,
     /// One line at a time.
     turn: Mutex<()>,
 }
 
 impl Lines {
-    pub(super) fn new(dir: Dir, name: &str) -> Lines {
-        Lines { dir, name: name.to_owned(), turn: Mutex::new(()) }
+    pub(super) fn new(dir: Dir, name: impl Into<OsString>) -> Lines {
+        Lines { dir, name: name.into(), turn: Mutex::new(()) }
     }
 
     /// By its path, in a directory that is there.
     pub(super) fn at(path: &Path) -> Result<Lines> {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let (Some(parent), Some(name)) = (path.parent(), name) else {
-            return Err(ValidationError::refused(format!("{} is no file", path.display())).into());
-        };
-        Ok(Lines::new(Dir::open(parent)?, name))
+        let (dir, name) = Dir::open_around(path)?;
+        Ok(Lines::new(dir, name))
     }
 
     /// Appends one, durably; gives its length.

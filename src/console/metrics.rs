@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::app::word;
-use super::jobs::{Job, JobState};
+use super::jobs::{Job, JobState, JobTask};
 use super::sources::{Health, Source};
 
 /// `Content-Type` of the answer.
@@ -54,6 +54,9 @@ struct Answered {
     method: String,
     status: u16,
 }
+
+/// What a failure can be, by family.
+const KINDS: [&str; 4] = ["filesystem", "validation", "concurrency", "integrity"];
 
 type Number<L> = Family<L, Gauge<f64, AtomicU64>>;
 
@@ -202,6 +205,11 @@ impl Metrics {
         set(&self.readable, is(source.health != Health::Unreadable));
         set(&self.snapshots, source.snapshots as f64);
         set(&self.damaged, source.damaged as f64);
+        // A counter that is not there yet is no 0: of the first failure nobody would see that it is one more.
+        for (task, kind) in JobTask::ALL.into_iter().flat_map(|task| KINDS.map(|kind| (task, kind))) {
+            let _ =
+                self.failed.get_or_create(&Failed { source: of.source.clone(), task: word(task), kind: kind.into() });
+        }
         if let Some(newest) = &source.newest {
             set(&self.newest, age(newest.timestamp_ms));
         }

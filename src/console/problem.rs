@@ -77,10 +77,26 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "not-found", "request", detail)
     }
 
+    /// Nothing more is known.
+    pub(super) fn of_status(status: StatusCode) -> Problem {
+        match status {
+            StatusCode::NOT_FOUND => Problem::not_found("there is nothing here"),
+            StatusCode::BAD_REQUEST => Problem::bad_request("the request cannot be understood"),
+            status if status.is_client_error() => Problem::request(status, "request", "the request is refused"),
+            _ => Problem::fault("this is a fault of cowlog"),
+        }
+    }
+
     /// Not now.
     pub(super) fn conflict(word: &str, detail: impl Into<String>) -> Problem {
         let problem = Problem::new(StatusCode::CONFLICT, word, "concurrency", detail);
         Problem { retry_after: Some(SOON), ..problem }
+    }
+
+    /// Not so often.
+    pub(super) fn too_many() -> Problem {
+        let problem = Problem::request(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "too many requests");
+        Problem { retry_after: Some(1), ..problem }
     }
 
     /// The server has too much to do, or is about to end.
@@ -123,12 +139,6 @@ impl From<&Error> for Problem {
             Error::Integrity(_) => (StatusCode::UNPROCESSABLE_ENTITY, "damage"),
             Error::Interrupted => (StatusCode::CONFLICT, "cancelled"),
         };
-        let hint = match e {
-            Error::Concurrency(ConcurrencyError::TooSoon { .. }) => {
-                Some("`\"force\": true` takes one all the same".into())
-            }
-            e => e.hint(),
-        };
         let retry_after = match e {
             Error::Concurrency(ConcurrencyError::TooSoon { age, min_interval, .. }) => {
                 Some(min_interval.saturating_sub(*age).as_secs().max(1))
@@ -138,7 +148,7 @@ impl From<&Error> for Problem {
         };
         Problem {
             path: e.path().map(|path| path.to_string_lossy().into_owned()),
-            hint,
+            hint: super::hints::hint(e),
             damage: if let Error::Integrity(e) = e { e.damage.clone() } else { Vec::new() },
             candidates: match e {
                 Error::Validation(ValidationError::AmbiguousId { candidates, .. }) => candidates.clone(),

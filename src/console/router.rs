@@ -13,13 +13,14 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::app::{App, Shared};
 use super::audit::Deed;
-use super::auth::{Caller, Reader, known_only};
+use super::auth::{Caller, Reader, known_only, paced};
 use super::metrics;
 use super::problem::Problem;
 use super::reading::LARGEST_BODY;
 use super::{api, page};
 
-const LONGEST_NOTE: usize = 500;
+/// Whoever may only look is not to fill the disk.
+pub(super) const LONGEST_NOTE: usize = 500;
 
 /// Whoever is slower is hung up on.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,12 +28,16 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn router(app: Shared) -> Router {
     let (api, document) = api::routes();
     let known = api.route("/metrics", get(scrape)).route_layer(from_fn_with_state(app.clone(), known_only));
+    let document = axum::body::Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     let open = Router::new()
         .route("/", get(page::index))
         .route("/console/{*name}", get(page::asset))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document));
+        .route("/openapi.json", get(move || async move { (json, document) }))
+        .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))
+        .route_layer(from_fn_with_state(app.clone(), paced));
     known
         .merge(open)
         .fallback(|| async { Problem::not_found("there is nothing here").hint("/docs shows what there is") })
@@ -55,6 +60,10 @@ async fn around(State(app): State<Shared>, request: Request, next: Next) -> Resp
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     let status = response.status();
+    if (status.is_client_error() || status.is_server_error()) && response.extensions().get::<Problem>().is_none() {
+        // Of what is around the routes: a path that is no text, a page of another's that is not there.
+        response = Problem::of_status(status).into_response();
+    }
     app.metrics.answered(&method, status.as_u16(), began.elapsed());
     if let Some(problem) = response.extensions().get::<Problem>().cloned() {
         tracing::debug!(%method, path, status = status.as_u16(), detail = problem.detail, "refused");
@@ -62,7 +71,6 @@ async fn around(State(app): State<Shared>, request: Request, next: Next) -> Resp
         let looks = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
         if let (Some(who), false, false) = (who, looks, problem.noted) {
             let (what, result) = (format!("{method} {path}"), format!("{}: {}", problem.status, problem.detail));
-            // Whoever may only look is not to fill the disk.
             let short = |text: String| text.chars().take(LONGEST_NOTE).collect::<String>();
             let (what, result) = (short(what), short(result));
             let note = move |app: &App| {

@@ -3,34 +3,42 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::audit::Audit;
 use super::jobs::{Jobs, Live, Outcome};
 use super::problem::Problem;
 use crate::schedule::{self, Ran, Told};
 
+/// Where what the scheduler does is noted.
+pub(super) struct Watched {
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) audit: Arc<Audit>,
+}
+
 /// What a scheduler is to call; nothing is told before the jobs are there.
-pub(super) fn told(jobs: Arc<OnceLock<Arc<Jobs>>>) -> impl Fn(Told<'_>) + Send + Sync {
+pub(super) fn told(watched: Arc<OnceLock<Watched>>) -> impl Fn(Told<'_>) + Send + Sync {
     let live: Mutex<HashMap<String, Arc<Live>>> = Mutex::default();
     move |told| {
         let lock = || live.lock().unwrap_or_else(PoisonError::into_inner);
-        match (told, jobs.get()) {
+        match (told, watched.get()) {
             (Told::Warning(text), _) => tracing::warn!("{text}"),
             (_, None) => {}
-            (Told::Began(running), Some(jobs)) => {
+            (Told::Began(running), Some(Watched { jobs, audit })) => {
                 if let Some(begun) = jobs.scheduled(running) {
+                    audit.note_job(&begun.job(), None, Some(None));
                     lock().insert(running.source.clone(), begun);
                 }
             }
-            (Told::Progress(running, event), Some(jobs)) => {
+            (Told::Progress(running, event), Some(Watched { jobs, .. })) => {
                 let found = lock().get(&running.source).cloned();
                 if let Some(live) = found {
                     jobs.tell(&live, event);
                 }
             }
-            (Told::Ended(ran), Some(jobs)) => {
+            (Told::Ended(ran), Some(Watched { jobs, audit })) => {
                 log(ran);
                 let found = lock().remove(&ran.source);
                 if let Some(live) = found {
-                    jobs.end(&live, outcome(ran));
+                    audit.note_job(&jobs.end(&live, outcome(ran)), None, None);
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! The server: put together, started, stopped.
 
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,22 +10,23 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use governor::{Quota, RateLimiter};
 use hyper_util::rt::TokioTimer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::api;
-use super::app::{App, Limits, Shared};
-use super::audit::Audit;
+use super::app::{App, Shared};
+use super::audit::{Audit, Deed, SERVER};
 use super::auth::Tokens;
 use super::connections::Capped;
 use super::jobs::Jobs;
+use super::limits::{Limits, MOST_JOBS};
 use super::metrics::Metrics;
+use super::refusals::Refusals;
 use super::router::{PATIENCE, router};
-use super::scheduled::told;
+use super::scheduled::{Watched, told};
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::{Dir, most_descriptors};
 use crate::schedule::{Config, Scheduler, Serve, Tls};
@@ -35,8 +35,8 @@ use crate::snapshot::SnapshotConfig;
 const MOST_CONNECTIONS: u64 = 4096;
 /// So many descriptors are left for jobs.
 const FOR_JOBS: u64 = 256;
-/// Jobs of requests at once. There is no end of what one client may ask for otherwise.
-const MOST_JOBS: usize = 32;
+/// How often it is looked whether there are refusals to be told of that were only counted.
+const GLANCE: Duration = Duration::from_secs(10);
 /// What runs is given this long to end when the server is stopped.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -83,37 +83,35 @@ impl Server {
             .build()
             .map_err(|e| Error::io("start threads for", "the server", e))?;
         let metrics = Arc::new(Metrics::new());
-        let watched: Arc<std::sync::OnceLock<Arc<Jobs>>> = Arc::default();
+        let watched: Arc<std::sync::OnceLock<Watched>> = Arc::default();
         let scheduler = Scheduler::new(config, base.clone(), told(watched.clone()))?;
         // From here on the state directory is this process's alone.
         let state = Dir::open(&scheduler.config().state)?;
         let counted = metrics.clone();
         let jobs = Jobs::open(state.clone(), base.clock.clone(), move |job| counted.ended(job))?;
         let jobs = Arc::new(jobs);
-        let _ = watched.set(jobs.clone());
+        let audit = Arc::new(Audit::open(serve.audit.as_deref(), &state, base.clock.clone())?);
+        let _ = watched.set(Watched { jobs: jobs.clone(), audit: audit.clone() });
         let fixed_tokens = options.tokens.is_some();
         let tokens = match options.tokens {
             Some(tokens) => tokens,
-            None => tokens_of(&serve, &state)?,
+            None => tokens_of(&serve, serve.listen, &state)?,
         };
-        let rate = NonZeroU32::new(serve.rate).unwrap_or(NonZeroU32::MIN);
         let app = Arc::new(App {
             scheduler: Arc::new(scheduler),
             jobs,
             metrics,
-            audit: Audit::open(serve.audit.as_deref(), &state, base.clock.clone())?,
-            limits: Limits {
-                known: RateLimiter::keyed(Quota::per_second(rate).allow_burst(rate.saturating_add(rate.get()))),
-                unknown: RateLimiter::direct(Quota::per_second(rate)),
-                jobs: Arc::new(Semaphore::new(MOST_JOBS)),
-            },
+            audit,
+            refusals: Refusals::default(),
+            limits: Limits::new(serve.rate),
             base,
             demo: options.demo,
-            tokens: RwLock::new(Arc::new(tokens)),
+            tokens: watch::Sender::new(Arc::new(tokens)),
             restore_dirs: RwLock::new(checked_dirs(&serve)?),
             stopping: watch::Sender::new(false),
             scheduling: AtomicBool::new(true),
         });
+        api::settle(&app);
         api::sweep(&app);
         let listener = listen(serve.listen)?;
         let address = listener.local_addr().map_err(|e| Error::io("look at", serve.listen.to_string(), e))?;
@@ -123,6 +121,7 @@ impl Server {
         };
         let handle = Handle::new();
         let serving = runtime.spawn(run(router(app.clone()), listener, handle.clone(), tls.clone()));
+        runtime.spawn(tell_of_refusals(app.clone()));
         let scheduled = app.clone();
         let scheduling = std::thread::Builder::new().name("cowlog-scheduler".into()).spawn(move || {
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scheduled.scheduler.run()));
@@ -145,17 +144,29 @@ impl Server {
         self.address
     }
 
-    /// Takes over another configuration, all of it or nothing: sources, tokens, the certificate, directories to restore in.
+    /// Reads another configuration and takes it over, all of it or nothing: sources, tokens, the certificate, directories to restore in.
     /// Another address, rate, audit log or state directory is heeded after a new start.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start); what was before goes on.
-    pub fn reload(&self, config: Config) -> Result<()> {
+    /// Those of `read`, and as [`start`](Self::start), where `tokens` are needed as long as it listens elsewhere than on
+    /// this machine; what was before goes on.
+    pub fn reload(&self, read: impl FnOnce() -> Result<Config>) -> Result<()> {
+        let outcome = read().and_then(|config| self.take_over(config));
+        let result = outcome.as_ref().map_or_else(|e| format!("refused: {e}"), |()| "done".to_owned());
+        self.app.audit.note(SERVER, None, &Deed { what: "reload", result: &result, ..Deed::default() });
+        outcome
+    }
+
+    fn take_over(&self, config: Config) -> Result<()> {
         let serve = config.serve.clone().unwrap_or_default();
         let tokens = match self.fixed_tokens {
             true => None,
-            false => Some(tokens_of(&serve, &Dir::open(&self.app.scheduler.config().state)?)?),
+            false => {
+                let state = Dir::open(&self.app.scheduler.config().state)?;
+                // Another address is heeded later.
+                Some(tokens_of(&serve, self.address, &state)?)
+            }
         };
         let dirs = checked_dirs(&serve)?;
         if let (Some(tls), Some(now)) = (&serve.tls, &self.tls) {
@@ -170,7 +181,7 @@ impl Server {
         }
         *before = serve;
         if let Some(tokens) = tokens {
-            *self.app.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+            self.app.tokens.send_replace(Arc::new(tokens));
         }
         *self.app.restore_dirs.write().unwrap_or_else(PoisonError::into_inner) = dirs;
         self.app.scheduler.reload(config);
@@ -197,8 +208,23 @@ impl Server {
         while Instant::now() < until && !self.serving.is_finished() {
             std::thread::sleep(Duration::from_millis(10));
         }
+        self.app.note_counted(self.app.refusals.over(i64::MAX));
         self.runtime.shutdown_timeout(Duration::from_millis(500));
         ended
+    }
+}
+
+async fn tell_of_refusals(app: Shared) {
+    let mut stopping = app.stopping.subscribe();
+    while tokio::time::timeout(GLANCE, stopping.wait_for(|stopping| *stopping)).await.is_err() {
+        let counted = app.refusals.over(app.base.clock.now());
+        if !counted.is_empty() {
+            let note = move |app: &App| {
+                app.note_counted(counted);
+                Ok(())
+            };
+            let _ = app.read(note).await;
+        }
     }
 }
 
@@ -223,17 +249,16 @@ fn certificate(tls: &Tls) -> Result<Arc<rustls::ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-fn tokens_of(serve: &Serve, state: &Dir) -> Result<Tokens> {
+fn tokens_of(serve: &Serve, listen: SocketAddr, state: &Dir) -> Result<Tokens> {
     match &serve.tokens {
         Some(path) => Tokens::read(path),
-        None if serve.listen.ip().is_loopback() => {
+        None if listen.ip().is_loopback() => {
             let (tokens, path) = Tokens::made_in(state)?;
             tracing::info!(file = %path.display(), "the token is in this file");
             Ok(tokens)
         }
         None => {
-            Err(ValidationError::refused(format!("{} is for other machines too: that needs `tokens`", serve.listen))
-                .into())
+            Err(ValidationError::refused(format!("{listen} is for other machines too: that needs `tokens`")).into())
         }
     }
 }

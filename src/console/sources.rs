@@ -290,11 +290,7 @@ impl App {
                 NewestVerified {
                     id: s.id.clone(),
                     timestamp_ms: s.timestamp_ms,
-                    verified_at_ms: s
-                        .verified
-                        .as_ref()
-                        .and_then(|v| v.at.parse::<jiff::Timestamp>().ok())
-                        .map(|t| t.as_millisecond()),
+                    verified_at_ms: s.verified.as_ref().map(|v| v.at_ms),
                 }
             }),
             bytes_logical: listed.iter().map(|s| s.total_size).sum(),

@@ -29,6 +29,15 @@ impl Dir {
         Ok(Dir { fs, handle: Arc::new(handle), path: path.into() })
     }
 
+    /// Opens the directory that a file is to be found in; gives the file's name too. The file need not be there.
+    #[cfg(feature = "schedule")]
+    pub(crate) fn open_around(file: &Path) -> Result<(Dir, &OsStr)> {
+        let no_file = || Error::io("use as a file", file, io::ErrorKind::InvalidInput.into());
+        let name = file.file_name().ok_or_else(no_file)?;
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        Ok((Dir::open(parent.unwrap_or(Path::new(".")))?, name))
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

@@ -45,6 +45,9 @@ pub struct SourceConfig {
     pub method: MethodChoice,
     /// How much sealed data may be copied.
     pub max_copy: Option<u64>,
+    /// How much younger than this the last snapshot must not be where one is asked for, instead of what the base says. The
+    /// schedule takes its own all the same.
+    pub min_interval: Option<Duration>,
     /// When a snapshot is taken. What `keep` no longer holds goes then.
     pub create: Option<When>,
     /// How much later than planned each task may begin, so that not everything begins at once.
@@ -85,6 +88,7 @@ impl SourceConfig {
             profile: self.profile,
             method: self.method,
             max_copy: self.max_copy,
+            min_interval: self.min_interval.unwrap_or(base.min_interval),
             max_snapshots: self.keep.max_snapshots,
             retention_time: self.keep.retention_time,
             ..base.clone()
@@ -101,9 +105,8 @@ impl Config {
     /// `Filesystem` where it cannot be read; `Validation`, with the line, where anything in it is wrong: it is taken as a
     /// whole or not at all.
     pub fn read(path: &Path) -> Result<Config> {
-        let (parent, name) = (path.parent().filter(|p| !p.as_os_str().is_empty()), path.file_name());
-        let dir = Dir::open(parent.unwrap_or(Path::new(".")))?;
-        let bytes = dir.read(name.unwrap_or_default(), MAX_BYTES)?;
+        let (dir, name) = Dir::open_around(path)?;
+        let bytes = dir.read(name, MAX_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let valid = e.utf8_error().valid_up_to();
             let line = e.as_bytes().get(..valid).unwrap_or_default().iter().filter(|b| **b == b'\n').count() + 1;

@@ -56,6 +56,7 @@ struct RawSource {
     profile: Option<Text>,
     method: Option<Text>,
     max_copy: Option<Text>,
+    min_interval: Option<Text>,
     keep: Option<RawKeep>,
     verify: Option<RawVerify>,
     drill: Option<RawDrill>,
@@ -72,6 +73,7 @@ struct RawTasks {
     profile: Option<Text>,
     method: Option<Text>,
     max_copy: Option<Text>,
+    min_interval: Option<Text>,
     keep: Option<RawKeep>,
     verify: Option<RawVerify>,
     drill: Option<RawDrill>,
@@ -147,6 +149,7 @@ impl RawSource {
         self.profile = self.profile.or_else(|| defaults.profile.clone());
         self.method = self.method.or_else(|| defaults.method.clone());
         self.max_copy = self.max_copy.or_else(|| defaults.max_copy.clone());
+        self.min_interval = self.min_interval.or_else(|| defaults.min_interval.clone());
         self.keep = self.keep.or_else(|| defaults.keep.clone());
         self.verify = self.verify.or_else(|| defaults.verify.clone());
         self.drill = self.drill.or_else(|| defaults.drill.clone());
@@ -191,6 +194,7 @@ impl RawSource {
                 parsed(m, |m| MethodChoice::from_str(m).map_err(|e| e.to_string()))
             })?,
             max_copy: self.max_copy.as_ref().map(|size| parsed(size, parse_bytes)).transpose()?,
+            min_interval: self.min_interval.as_ref().map(|interval| parsed(interval, short)).transpose()?,
             create,
             jitter: self.jitter.as_ref().map_or(Ok(Duration::ZERO), |jitter| parsed(jitter, short))?,
             quiet,

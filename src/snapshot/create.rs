@@ -57,7 +57,7 @@ impl<'m> Create<'m> {
         self
     }
 
-    /// Gives the snapshot a tag.
+    /// Gives the snapshot a tag: 1 to 128 bytes without control characters. It can have 64 of them.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.insert(tag.into());
         self
@@ -78,13 +78,14 @@ impl<'m> Create<'m> {
     ///
     /// # Errors
     ///
-    /// `Validation`: no such source, not a log, too much to copy. `Concurrency`: too soon after the last snapshot, a
+    /// `Validation`: no such source, not a log, too much to copy, more or longer tags than there may be. `Concurrency`: too soon after the last snapshot, a
     /// lock not had in time, a broker runs on the source. `Filesystem`: disk full, permission, I/O.
     /// `Integrity`: a cut was given and the log does not hold it; records are gone that were safe on the disk.
     /// `Interrupted`: the observer was cancelled.
     pub fn run(self) -> Result<Created> {
         let started = Instant::now();
         let Create { manager, force, accept_loss, allow_partial, tags, cut } = self;
+        check_tags(tags.iter().map(String::as_str))?;
         let config = manager.config();
         let observer = &config.observer;
         let deadline = manager.deadline();
@@ -105,6 +106,24 @@ impl<'m> Create<'m> {
             store.abandon();
         }
         created
+    }
+}
+
+/// What every listing shows is bounded.
+pub(crate) fn check_tags<'a>(tags: impl Iterator<Item = &'a str>) -> Result<()> {
+    const MOST: usize = 64;
+    const LONGEST: usize = 128;
+    let mut count = 0;
+    for tag in tags {
+        count += 1;
+        if !(1..=LONGEST).contains(&tag.len()) || tag.contains(char::is_control) {
+            let what = "a tag has 1 to 128 bytes, none of them of a control character";
+            return Err(ValidationError::refused(what).into());
+        }
+    }
+    match count > MOST {
+        true => Err(ValidationError::refused(format!("a snapshot has at most {MOST} tags")).into()),
+        false => Ok(()),
     }
 }
 
@@ -148,13 +167,15 @@ fn take(
     let missing = manifest.missing.clone();
     // To give back the memory of a large one takes as long as to publish.
     rayon::spawn(move || drop(manifest));
+    observer.publishing(&record.id.to_string(), &record.root);
     observer.check()?;
 
     let guard = store.lock(LockMode::Exclusive, &deadline)?;
     if !force {
-        // Another create may have come first meanwhile.
+        // Another create may have come first meanwhile, also one that began later: its age is that of now.
         let records = store.reconcile()?.catalogue.snapshots;
-        too_soon(manager, records.iter().rfind(|r| r.scope == record.scope && r.damaged.is_none()), now)?;
+        let last = records.iter().rfind(|r| r.scope == record.scope && r.damaged.is_none());
+        too_soon(manager, last, config.clock.now())?;
     }
     let record = staged.publish(|| {
         let record = store.published(record)?;

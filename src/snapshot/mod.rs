@@ -34,6 +34,8 @@ mod verify;
 pub use crate::store::LeftOut;
 pub use config::SnapshotConfig;
 pub use create::Create;
+#[cfg(feature = "console")]
+pub(crate) use create::check_tags;
 pub use manager::SnapshotManager;
 pub use outcome::{Created, Deleted, Level, LogEnd, LogInfo, Repaired, Restored, SnapshotInfo, Verified, VerifyReport};
 pub use prune::{Policy, PrunePlan, Step, plan};

@@ -95,7 +95,7 @@ impl SnapshotInfo {
             pinned: record.pinned,
             tags: record.tags.into_iter().collect(),
             oldest_read: record.oldest_read.map(rfc3339),
-            verified: record.verified.map(|(at, level, ok)| Verified { at: rfc3339(at), level, ok }),
+            verified: record.verified.map(|(at, level, ok)| Verified { at: rfc3339(at), at_ms: at, level, ok }),
             damaged: record.damaged,
         }
     }
@@ -148,6 +148,9 @@ pub struct LogInfo {
 pub struct Verified {
     /// RFC 3339, UTC.
     pub at: String,
+    /// The same in milliseconds since 1970. It is not in the JSON.
+    #[serde(skip)]
+    pub at_ms: i64,
     /// `full` or `deep`.
     pub level: String,
     /// Whether all was well.

@@ -67,9 +67,10 @@ fn the_slow_are_hung_up_on() {
         let headers = threads.spawn(|| raw(&served, b"GET / HTTP/1.1\r\nHo", Duration::from_secs(30)));
         let body = request("POST", "/api/snapshots", "Content-Type: application/json\r\nContent-Length: 100\r\n");
         let body = threads.spawn(|| raw(&served, &[body, b"{".to_vec()].concat(), Duration::from_secs(30)));
-        for (_, took) in [headers.join().unwrap(), body.join().unwrap()] {
-            assert!(took < Duration::from_secs(25), "{took:?}");
-        }
+        let (_, took) = headers.join().unwrap();
+        assert!(took < Duration::from_secs(25), "{took:?}");
+        let (answer, took) = body.join().unwrap();
+        assert!(took < Duration::from_secs(25) && answer.starts_with("HTTP/1.1 408"), "{took:?}: {answer}");
     });
 }
 
@@ -89,6 +90,53 @@ fn a_thousand_connections_at_once() {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
+}
+
+/// A large file of the page is not held in memory for each who reads it slowly.
+#[test]
+fn slow_readers_cost_no_memory() {
+    let (_place, served) = served("");
+    let held = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", served.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    };
+    let path = "/docs/swagger-ui-bundle.js";
+    let size = served.ask("GET", path, "", &[], None).body.len() as u64;
+    assert!(size > 1 << 20);
+    let before = held();
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let readers: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(served.address()).unwrap();
+            stream.write_all(ask.as_bytes()).unwrap();
+            let mut first = [0];
+            stream.read_exact(&mut first).unwrap();
+            stream
+        })
+        .collect();
+    let grown = held().saturating_sub(before);
+    assert!(grown < readers.len() as u64 * size / 4, "{grown} bytes for {} readers of {size}", readers.len());
+}
+
+/// Also of what needs no token; and a health check does not suffer for it.
+#[test]
+fn pages_have_a_limit_and_health_checks_another() {
+    let (_place, served) = served("rate = 5");
+    let statuses = |path: &str, count: usize| {
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(count - 1);
+        let last = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let (answers, _) = raw(&served, (ask + &last).as_bytes(), Duration::from_secs(20));
+        let of = |status: &str| answers.matches(&format!("HTTP/1.1 {status}")).count();
+        (of("200"), of("429"))
+    };
+    // A page of the console is some thirty files.
+    assert_eq!(statuses("/console/icon.svg", 100), (100, 0));
+    let (good, refused) = statuses("/console/icon.svg", 1000);
+    assert!(good < 500 && good + refused == 1000, "{good} {refused}");
+    assert!(statuses("/docs/index.css", 100).1 > 0 && statuses("/openapi.json", 100).1 > 0);
+    assert_eq!(statuses("/readyz", 50), (50, 0));
+    assert!(statuses("/readyz", 1000).1 > 0);
 }
 
 #[test]

@@ -10,8 +10,13 @@ mod generated;
 mod kills;
 mod limits;
 mod metrics;
+#[path = "../support/mounts.rs"]
+#[allow(dead_code)]
+mod mounts;
+mod noted;
 mod restores;
 mod routes;
 mod served;
 mod signals;
+mod statuses;
 mod streams;

@@ -179,6 +179,8 @@ fn they_say_what_is() {
     let failures =
         |task, kind| value(&all, "cowlog_job_failures_total", &[("source", "bad"), ("task", task), ("kind", kind)]);
     assert_eq!((failures("verify", "integrity"), failures("drill", "filesystem")), (Some(1.0), Some(1.0)));
+    // What has not failed yet is there all the same: nobody sees the first of what begins with 1.
+    assert_eq!((failures("prune", "concurrency"), failures("create", "validation")), (Some(0.0), Some(0.0)));
     assert_eq!(value(&all, "cowlog_jobs_running", &[]), Some(0.0));
     assert_eq!(value(&all, "cowlog_http_requests_total", &[("method", "DELETE"), ("status", "404")]), Some(1.0));
     assert!(value(&all, "cowlog_http_request_duration_seconds_count", &[]).unwrap() > 3.0);

@@ -97,6 +97,10 @@ fn what_needs_no_token() {
     for path in ["/nothing", "/api/nothing", "/console/nothing.js", "/console/../style.css", "/console/%2e%2e/mod.rs"] {
         served.ask("GET", path, "", &[], None).problem(404, "not-found");
     }
+    // Also what the routes themselves never see.
+    for (path, status, word) in [("/docs/nothing.js", 404, "not-found"), ("/console/%ff", 400, "bad-request")] {
+        served.ask("GET", path, "", &[], None).problem(status, word);
+    }
     let answer = served.ask("PUT", "/api/snapshots", ADMIN, &[], Some(&json!({})));
     answer.problem(405, "method");
     assert!(answer.header("allow").contains("POST"));
@@ -172,6 +176,31 @@ fn snapshots_are_listed_page_by_page_and_filtered() {
     let files = served.get(&format!("/api/snapshots/{}/files?limit=1", ids[0]));
     assert!(files["total"].as_u64().unwrap() > 1 && files["next"] == 1, "{files}");
     assert_eq!(files["files"][0]["digest"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn jobs_are_listed_page_by_page() {
+    let (_place, served) = served();
+    for _ in 0..5 {
+        served.create("orders-0");
+    }
+    let listed = |query: &str| {
+        let page = served.get(&format!("/api/jobs?source=orders-0&{query}"));
+        let ids = page["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), page["next"].as_str().map(str::to_owned), page["total"].as_u64().unwrap())
+    };
+    let (all, next, total) = listed("");
+    assert_eq!((all.len(), next, total), (5, None, 5));
+    let (first, next, total) = listed("limit=2");
+    assert_eq!((first.as_slice(), total), (&all[..2], 5));
+    // One that begins between two pages moves nothing.
+    served.create("orders-0");
+    let (second, next, total) = listed(&format!("limit=2&after={}", next.unwrap()));
+    assert_eq!((second.as_slice(), total), (&all[2..4], 6));
+    assert_eq!(listed(&format!("limit=2&after={}", next.unwrap())), (vec![all[4].clone()], None, 6));
+    for bad in ["after=x", "after=1", "after=j", "limit=0"] {
+        served.ask("GET", &format!("/api/jobs?{bad}"), READ, &[], None).problem(400, "bad-request");
+    }
 }
 
 #[test]

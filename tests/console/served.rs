@@ -104,7 +104,12 @@ impl Place {
 
 impl Served {
     pub fn start(command: &mut Command) -> Served {
-        let command = command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        Served::start_as_configured(command.args(["--listen", "127.0.0.1:0"]))
+    }
+
+    /// Where it listens is not changed.
+    pub fn start_as_configured(command: &mut Command) -> Served {
+        let command = command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = std::sync::Arc::new(std::sync::Mutex::new(String::new()));

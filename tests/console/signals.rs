@@ -47,12 +47,19 @@ fn it_does_not_start_as_it_must_not() {
         ("# x\nread x short", "line 2"),
         ("read x blake3:00", "no BLAKE3"),
         ("read x token-of-sixteen-letters\nadmin y token-of-sixteen-letters", "twice"),
+        ("read x token-of-sixteen-letters\nadmin x token-of-sixteen-numbers", "line 2: two tokens have this name"),
+        ("read scheduler token-of-sixteen-letters", "done by itself"),
+        (&format!("read {} token-of-sixteen-letters", "x".repeat(101)), "up to 100 characters"),
     ] {
         std::fs::write(place.path("tokens"), tokens).unwrap();
         assert!(refused(&place, &[]).contains(why), "{tokens}: {}", refused(&place, &[]));
     }
     std::fs::set_permissions(place.path("tokens"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     assert!(refused(&place, &[]).contains("chmod o="));
+    std::os::unix::fs::symlink(place.path("tokens"), place.path("linked")).unwrap();
+    place.configure(&format!("tokens = {:?}", place.path("linked")), &[("orders-0", "")]);
+    let told = refused(&place, &[]);
+    assert!(told.contains("symbolic link") && told.contains("name the file itself"), "{told}");
     place.configure("restore_dirs = [\"/nowhere/at/all\"]\ntokens = \"/x\"", &[("orders-0", "")]);
     refused(&place, &[]);
     // No token of anybody is printed anywhere.
@@ -111,6 +118,47 @@ fn a_good_configuration_is_taken_over_and_a_bad_one_is_not() {
     until("the refusal", || served.log().matches("the configuration before goes on").count() == 2);
     let sources = served.ask("GET", "/api/sources", OPERATE, &[], None).expect(200);
     assert_eq!(sources["sources"].as_array().unwrap().len(), 2);
+}
+
+/// Where others can reach it, it goes on to ask for the tokens that it was given.
+#[test]
+fn tokens_are_not_withdrawn_from_under_an_address_of_others() {
+    let place = Place::new();
+    place.append("orders-0", 5);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cowlog"));
+    place.configure("listen = \"0.0.0.0:0\"", &[("orders-0", "")]);
+    let served = Served::start_as_configured(command.args(["serve", "--config"]).arg(place.path("cowlog.toml")));
+    let text = std::fs::read_to_string(place.path("cowlog.toml")).unwrap();
+    let without = text.lines().filter(|line| !line.starts_with("tokens") && !line.starts_with("listen"));
+    std::fs::write(place.path("cowlog.toml"), without.collect::<Vec<_>>().join("\n")).unwrap();
+    served.signal(Signal::SIGHUP);
+    until("the refusal", || served.log().contains("the configuration before goes on"));
+    assert!(served.log().contains("needs `tokens`"), "{}", served.log());
+    assert_eq!(served.get("/api/whoami")["name"], "reader");
+    assert!(!place.path("state/token").exists());
+}
+
+/// Whoever listens to a stream when its token is withdrawn hears no more.
+#[test]
+fn a_stream_ends_with_its_token() {
+    let place = Place::new();
+    place.append("orders-0", 5);
+    place.configure("", &[("orders-0", "")]);
+    let served = place.serve();
+    let mut withdrawn = crate::streams::watch(&served, "/api/events");
+    let mut kept = crate::streams::watch_as(&served, "/api/events", OPERATE);
+    served.create("orders-0");
+    assert!(withdrawn.next().is_some() && kept.next().is_some());
+    let tokens = std::fs::read_to_string(place.path("tokens")).unwrap();
+    std::fs::write(place.path("tokens"), tokens.replace(READ, "another-token-for-the-reader")).unwrap();
+    served.signal(Signal::SIGHUP);
+    until("the reload", || served.log().contains("was read again"));
+    // What was on its way may still come; then the stream is over, long before a client's patience is.
+    let began = Instant::now();
+    assert!(withdrawn.count() < 5);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let made = served.post("/api/snapshots", json!({ "source": "orders-0", "force": true })).expect(201);
+    assert!(kept.any(|job| job["snapshot"] == made["id"]));
 }
 
 #[test]

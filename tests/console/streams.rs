@@ -10,10 +10,14 @@ use crate::served::{OPERATE, Place, READ, Served};
 
 /// The jobs that a stream tells of, as they come; it ends where the stream does.
 pub fn watch(served: &Served, path: &str) -> impl Iterator<Item = Value> + use<> {
+    watch_as(served, path, READ)
+}
+
+pub fn watch_as(served: &Served, path: &str, token: &str) -> impl Iterator<Item = Value> + use<> {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().timeout_recv_body(Some(Duration::from_secs(30))).build().into();
     let answer =
-        agent.get(format!("{}{path}", served.url)).header("Authorization", format!("Bearer {READ}")).call().unwrap();
+        agent.get(format!("{}{path}", served.url)).header("Authorization", format!("Bearer {token}")).call().unwrap();
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     let lines = BufReader::new(answer.into_body().into_reader()).lines();
     lines.map_while(Result::ok).filter_map(|line| Some(serde_json::from_str(line.strip_prefix("data: ")?).unwrap()))

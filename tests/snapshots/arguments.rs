@@ -26,6 +26,34 @@ fn min_interval_force_and_a_clock_that_goes_back() {
     assert_eq!(snaps.get("latest").unwrap().id, past.id);
 }
 
+/// One that begins later and is published first: neither finds the other before its own end.
+#[test]
+fn of_two_that_overlap_only_one_is_published() {
+    for (apart, both) in [(Duration::from_secs(1), false), (HOUR, true)] {
+        let (_temp, log) = temp();
+        make_log(&log, 10);
+        let hands = Hands::at(NOON);
+        let (other, other_log) = (hands.clone(), log.clone());
+        let meanwhile = Observer::new(move |event| {
+            if let Event::Publishing { .. } = event {
+                other.advance(Duration::from_secs(1));
+                let config = SnapshotConfig { clock: other.clock(), ..SnapshotConfig::default() };
+                SnapshotManager::open_with(&other_log, config).unwrap().create().run().unwrap();
+                other.advance(apart);
+            }
+        });
+        let config = SnapshotConfig { clock: hands.clock(), observer: meanwhile, ..SnapshotConfig::default() };
+        let outcome = SnapshotManager::open_with(&log, config).unwrap().create().run();
+        match both {
+            true => assert!(outcome.is_ok(), "by then it is old enough"),
+            false => {
+                assert!(matches!(outcome, Err(Error::Concurrency(ConcurrencyError::TooSoon { .. }))), "{outcome:?}")
+            }
+        }
+        assert_eq!(manager(&log).list().unwrap().len(), 1 + usize::from(both));
+    }
+}
+
 #[test]
 fn ids_prefixes_and_nonsense() {
     let (temp, log) = temp();

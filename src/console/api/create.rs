@@ -16,10 +16,9 @@ use crate::console::journal::Asked;
 use crate::console::problem::Problem;
 use crate::console::reading::Body;
 use crate::console::sources::Snapshot;
-use crate::snapshot::LeftOut;
+use crate::snapshot::{LeftOut, check_tags};
 
 const LONGEST_KEY: usize = 255;
-const MOST_TAGS: usize = 64;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Which snapshot is to be taken.
@@ -28,16 +27,19 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) struct Create {
     /// The source's name.
     source: String,
-    /// What to mark it with.
+    /// What to mark it with: 1 to 128 bytes each.
     #[serde(default)]
     #[schema(max_items = 64)]
     tags: Vec<String>,
-    /// Whether to take one even if the last is younger than an hour.
+    /// Whether to take one even if the last is younger than the source's `min_interval`.
     #[serde(default)]
     force: bool,
     /// Whether to take a source that has lost records as it is, with a warning.
     #[serde(default)]
     accept_loss: bool,
+    /// Whether to leave out the logs of a running broker that do not come to rest: 207, and `missing` names them.
+    #[serde(default)]
+    allow_partial: bool,
 }
 
 /// A new snapshot, and what it took.
@@ -52,6 +54,9 @@ pub(super) struct New201 {
     /// What was left out on purpose.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left_out: Vec<LeftOut>,
+    /// Logs of a running broker that did not come to rest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<LeftOut>,
 }
 
 /// Take a snapshot
@@ -65,6 +70,7 @@ pub(super) struct New201 {
     ),
     responses(
         (status = 201, body = New201, headers(("Location" = String, description = "The snapshot."))),
+        (status = 207, body = New201, headers(("Location" = String, description = "The snapshot.")), description = "Some logs are missing."),
         (status = 202, body = Job, headers(("Location" = String, description = "The job."))),
         Refused, NotChanged, BadBody))]
 pub(super) async fn create(
@@ -73,9 +79,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(body): Body<Create>,
 ) -> Result<Response, Problem> {
-    if body.tags.len() > MOST_TAGS {
-        return Err(Problem::bad_request(format!("more than {MOST_TAGS} tags")));
-    }
+    check_tags(body.tags.iter().map(String::as_str))?;
     let name = body.source.clone();
     let source = app.read(move |app| app.source(&name)).await?;
     let asynchronous = prefers_async(&headers);
@@ -99,13 +103,14 @@ pub(super) async fn create(
         }
     }
     let new = New { task: JobTask::Create, source: &source.name, snapshot: None, target: None, by: &who.name, asked };
-    let shown = json!({ "tags": body.tags, "force": body.force, "accept_loss": body.accept_loss });
+    let shown = json!({ "tags": body.tags, "force": body.force, "accept_loss": body.accept_loss, "allow_partial": body.allow_partial });
     let order = Order { who: &who, new, body: shown };
     let settings = source.clone();
     let (job, done) = app
         .order(order, move |config| {
             let manager = settings.manager(config)?;
             let create = manager.create().force(body.force).accept_loss(body.accept_loss);
+            let create = create.allow_partial(body.allow_partial);
             body.tags.into_iter().fold(create, |create, tag| create.tag(tag)).run()
         })
         .await?;
@@ -131,7 +136,8 @@ async fn answer(app: &Shared, job: &Job) -> Result<Response, Problem> {
     let result = job.result.clone().unwrap_or_default();
     let new = app.read(move |app| described(app, &source, &id, &result)).await?;
     let location = format!("/api/snapshots/{}", new.snapshot.reference);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(new)).into_response())
+    let status = if new.missing.is_empty() { StatusCode::CREATED } else { StatusCode::MULTI_STATUS };
+    Ok((status, [(header::LOCATION, location)], Json(new)).into_response())
 }
 
 fn described(app: &App, source: &str, id: &str, result: &Value) -> Result<New201, Problem> {
@@ -139,11 +145,13 @@ fn described(app: &App, source: &str, id: &str, result: &Value) -> Result<New201
     let info = listed.into_iter().find(|s| s.id == id);
     let info = info.ok_or_else(|| Problem::not_found(format!("{id} was taken and has been deleted since")))?;
     let part = |name: &str| result.get(name).cloned().unwrap_or_default();
+    let files = |name: &str| serde_json::from_value(part(name)).unwrap_or_default();
     Ok(New201 {
         snapshot: Snapshot::of(source, info),
         elapsed_ms: part("elapsed_ms").as_f64().unwrap_or_default(),
         bytes_hashed: part("bytes_hashed").as_u64().unwrap_or_default(),
-        left_out: serde_json::from_value(part("left_out")).unwrap_or_default(),
+        left_out: files("left_out"),
+        missing: files("missing"),
     })
 }
 

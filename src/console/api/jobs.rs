@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Refused;
 use crate::console::app::{Shared, word};
 use crate::console::audit::Deed;
-use crate::console::auth::{Operator, Reader};
+use crate::console::auth::{Caller, Operator, Reader, Tokens};
 use crate::console::jobs::{Job, JobState, Jobs};
 use crate::console::problem::Problem;
 use crate::console::reading::{Name, Params};
@@ -32,15 +32,23 @@ pub(super) struct Filter {
     source: Option<String>,
     /// Only in this state.
     state: Option<JobState>,
+    /// How many at once.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
+    /// Where the page before ended: its `next`.
+    after: Option<String>,
 }
 
-/// Jobs, the newest first. Of those that have ended the last 500 are known.
+/// A page of jobs, the newest first. Of those that have ended the last 500 are known.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct List {
     #[schema(value_type = Vec<Job>)]
     jobs: Vec<Arc<Job>>,
+    /// How many there are on all pages.
+    total: usize,
+    /// What to ask for `after` this page; null on the last.
+    #[schema(required)]
+    next: Option<String>,
 }
 
 /// Jobs
@@ -55,13 +63,20 @@ pub(super) async fn list(
     if !(1..=1000).contains(&limit) {
         return Err(Problem::bad_request("limit must lie between 1 and 1000"));
     }
+    let number = |id: &str| id.strip_prefix('j').and_then(|number| number.parse::<u64>().ok());
+    let wrong = || Problem::bad_request("`after` is the `next` of the page before");
+    let after = filter.after.as_deref().map(|id| number(id).ok_or_else(wrong)).transpose()?;
     let mut jobs = app.jobs.all();
     jobs.retain(|job| {
         filter.source.as_ref().is_none_or(|source| job.source == *source)
             && filter.state.is_none_or(|state| job.state == state)
     });
+    let total = jobs.len();
+    jobs.retain(|job| after.is_none_or(|after| number(&job.id).is_some_and(|number| number < after)));
+    let more = jobs.len() > limit;
     jobs.truncate(limit);
-    Ok(Json(List { jobs }))
+    let next = jobs.last().filter(|_| more).map(|job| job.id.clone());
+    Ok(Json(List { jobs, total, next }))
 }
 
 /// A server-sent event.
@@ -126,13 +141,13 @@ pub(super) async fn cancel(
     responses((status = 200, content_type = "text/event-stream", body = JobEvent), Refused))]
 pub(super) async fn events(
     State(app): State<Shared>,
-    _: Reader,
+    Reader(who): Reader,
     Name(id): Name,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     // First, so that nothing is missed between the two.
     let changes = app.jobs.watch();
     let now = job(&app.jobs, &id)?;
-    Ok(stream(app, changes, Some(now)))
+    Ok(stream(app, who, changes, Some(now)))
 }
 
 /// All jobs as they go on
@@ -142,16 +157,18 @@ pub(super) async fn events(
     responses((status = 200, content_type = "text/event-stream", body = JobEvent), Refused))]
 pub(super) async fn all_events(
     State(app): State<Shared>,
-    _: Reader,
+    Reader(who): Reader,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let changes = app.jobs.watch();
-    stream(app, changes, None)
+    stream(app, who, changes, None)
 }
 
 struct Watch {
     app: Shared,
     changes: Receiver<Arc<Job>>,
     stopping: watch::Receiver<bool>,
+    who: Caller,
+    tokens: watch::Receiver<Arc<Tokens>>,
     /// The one job that is watched.
     only: Option<String>,
     /// What is to be told first.
@@ -161,12 +178,13 @@ struct Watch {
 
 fn stream(
     app: Shared,
+    who: Caller,
     changes: Receiver<Arc<Job>>,
     only: Option<Arc<Job>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let stopping = app.stopping.subscribe();
-    let watch =
-        Watch { app, changes, stopping, only: only.as_ref().map(|job| job.id.clone()), first: only, over: false };
+    let (stopping, tokens) = (app.stopping.subscribe(), app.tokens.subscribe());
+    let id = only.as_ref().map(|job| job.id.clone());
+    let watch = Watch { app, changes, stopping, who, tokens, only: id, first: only, over: false };
     let stream = futures_util::stream::unfold(watch, |mut watch| async move {
         let job = watch.next().await?;
         let event = Event::default().event("job").json_data(&*job).unwrap_or_default();
@@ -191,6 +209,9 @@ impl Watch {
     async fn change(&mut self) -> Option<Arc<Job>> {
         loop {
             let change = tokio::select! {
+                biased;
+                // Whose token was withdrawn since hears no more.
+                _ = self.tokens.wait_for(|tokens| !tokens.allow(&self.who)) => return None,
                 change = self.changes.recv() => change,
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             };

@@ -4,12 +4,14 @@ mod create;
 mod jobs;
 mod prune;
 mod restore;
+mod settle;
 mod snapshots;
 mod sources;
 mod verify;
 mod whoami;
 
 pub(super) use restore::sweep;
+pub(super) use settle::settle;
 
 use axum::Router;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};

@@ -56,7 +56,10 @@ fn examine(source: &SourceConfig, id: &str, level: Level, config: &SnapshotConfi
         Ok((report, store)) => {
             let damage = (!report.ok).then(|| {
                 let path = store.unwrap_or_default().join(id);
-                let what = format!("{id} is damaged in {} places", report.damage.len());
+                let what = match report.damage.len() {
+                    1 => format!("{id} is damaged in 1 place"),
+                    n => format!("{id} is damaged in {n} places"),
+                };
                 let hint = match report.intact.is_empty() {
                     true => "restore another snapshot; delete this one when it is of no use",
                     false => "`intact` names files with the right bytes",

@@ -88,7 +88,7 @@ fn until_stopped(
                 }
                 return Ok(DONE);
             }
-            match again().and_then(|config| server.reload(config)) {
+            match server.reload(&again) {
                 Ok(()) => tracing::info!("the configuration was read again"),
                 Err(e) => tracing::error!(error = %e, "the configuration before goes on"),
             }
