@@ -4,13 +4,16 @@ mod active;
 mod ahead;
 mod budget;
 mod capture;
+mod complete;
 mod config;
 mod create;
 mod deep;
 mod delete;
 mod describe;
 mod hash;
+mod held;
 mod holding;
+mod home;
 mod inside;
 mod intact;
 mod log_capture;
@@ -20,22 +23,27 @@ mod outcome;
 mod previous;
 mod prune;
 mod repair;
+mod replace;
 mod restore;
+mod restore_options;
 mod restore_plan;
 mod scratch;
 mod source;
 mod staging;
+mod swap;
 mod target;
+mod undo;
 mod verify;
 
 pub use config::SnapshotConfig;
 pub use create::Create;
 pub use manager::SnapshotManager;
 pub use outcome::{
-    Created, Deleted, LeftOut, Level, LogEnd, LogInfo, Repaired, Restored, SnapshotInfo, Verified, VerifyReport,
+    Created, Deleted, LeftOut, Level, LogEnd, LogInfo, Repaired, Replaced, Restored, SnapshotInfo, Verified, VerifyReport,
 };
 pub use prune::{Policy, PrunePlan, Step, plan};
-pub use restore::{Detach, RestoreOptions};
+pub use restore_options::{Detach, RestoreOptions};
 pub use scratch::Scratch;
 pub use target::sweep_restore;
+pub use undo::UndoEntry;
 pub use verify::VerifiedSnapshot;
