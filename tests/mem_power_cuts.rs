@@ -11,6 +11,7 @@ use cowlog::fs::mem::{Abilities, MemFs, Op};
 use cowlog::fs::{Dir, Fs};
 use cowlog::log::{BatchBuilder, Log, LogConfig, LogReader};
 use cowlog::snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::store::UndoState;
 
 const LOG: &str = "/log";
 const STORE: &str = "/log/.snapshots";
@@ -301,6 +302,110 @@ fn what_a_successor_swept_does_not_come_back_in_part() {
                 let case = format!("died after change {at}, the successor after {then}, state {i}");
                 let all: Vec<String> = expected.keys().cloned().collect();
                 check(&state, &case, &expected, &live, &Ok(Done::Nothing), &all[1..]);
+            }
+        }
+    }
+}
+
+/// The log is the one or the other, whole, whatever became of `exchange`; its store is with it, and nothing is lost.
+fn check_exchanged(fs: &MemFs, case: &str, expected: &Expected, [before, after]: [&[u8]; 2], undone: bool, done: bool) {
+    let there = content(fs, LOG);
+    assert!(there == after || there == before && !done, "{case}: the log is not what it was, nor what it is to be");
+    let arrived = there == after;
+    let manager = manager(fs).unwrap();
+    assert!(content(fs, LOG) == there, "{case}: it has changed again");
+    let ids: Vec<String> = manager.list().unwrap().into_iter().map(|s| s.id).collect();
+    assert!(ids.iter().eq(expected.keys()), "{case}: {ids:?}");
+    for id in &ids {
+        let report = manager.verify(id, Level::Deep).unwrap();
+        assert!(report.ok && report.extra.is_empty(), "{case}: {report:?}");
+    }
+    let entries = manager.undo_list().unwrap();
+    let states: Vec<UndoState> = entries.iter().map(|e| e.state).collect();
+    match (undone, arrived) {
+        (false, false) => assert_eq!(states, [], "{case}"),
+        (false, true) | (true, false) => assert_eq!(states, [UndoState::Replaced], "{case}"),
+        (true, true) => assert_eq!(states, [UndoState::Undone], "{case}"),
+    }
+    let names = |dir: &str| -> Vec<String> {
+        let dir = Dir::open_on(arc(fs), dir).unwrap();
+        dir.list().unwrap().into_iter().map(|e| e.name.into_string().unwrap()).collect()
+    };
+    assert_eq!(names("/").len(), 1 + entries.len(), "{case}: {:?}", names("/"));
+    for entry in &entries {
+        let kept = entry.path.join("dirs/whole");
+        let kept = kept.to_str().unwrap();
+        assert!(content(fs, kept) == if arrived { before } else { after }, "{case}: what is kept is not whole");
+        assert!(!names(kept).contains(&".snapshots".to_owned()), "{case}: the store was left behind");
+    }
+    // It goes on, forth and back.
+    assert_eq!(log(fs).unwrap().recovery().cut_bytes, 0, "{case}");
+    if states == [UndoState::Replaced] {
+        manager.undo().unwrap();
+        assert!(content(fs, LOG) == if undone { after } else { before }, "{case}");
+    }
+    manager.restore_id("latest", RestoreOptions::replace()).unwrap();
+    assert_eq!(manager.list().unwrap().len(), ids.len(), "{case}");
+}
+
+const EXCHANGES: [fn(&MemFs) -> Result<()>; 2] =
+    [|fs| manager(fs)?.restore_id("latest", RestoreOptions::replace()).map(drop), |fs| manager(fs)?.undo().map(drop)];
+
+/// A stage for each of them, with what the log is before and after.
+fn exchanges(abilities: Abilities) -> (Expected, Vec<(MemFs, Vec<u8>, Vec<u8>)>) {
+    let (fs, expected, live) = stage(abilities);
+    let newest = expected.values().last().unwrap().clone();
+    assert!(newest != live);
+    let replaced = copy(&fs);
+    EXCHANGES[0](&replaced).unwrap();
+    replaced.sync_all(&Dir::open_on(arc(&replaced), "/").unwrap());
+    (expected, vec![(fs, live.clone(), newest.clone()), (replaced, newest, live)])
+}
+
+#[test]
+fn power_cuts_of_a_replacement_and_of_its_undoing() {
+    let (expected, stages) = exchanges(Abilities::default());
+    let mut states = 0;
+    for (undone, (stage, before, after)) in stages.iter().enumerate() {
+        let exchange = EXCHANGES[undone];
+        let dry = copy(stage);
+        let so_far = dry.count(Op::Any);
+        exchange(&dry).unwrap();
+        let changes = dry.count(Op::Any) - so_far;
+        for at in 0..=changes + 1 {
+            let fs = copy(stage);
+            fs.cut_power_after(if at > changes { u64::MAX >> 1 } else { at });
+            let outcome = exchange(&fs);
+            for (i, state) in fs.crash_states(10, samples(), at).into_iter().enumerate() {
+                let case = format!("exchange {undone}, power cut after change {at} of {changes}, state {i}");
+                check_exchanged(&state, &case, &expected, [before, after], undone == 1, outcome.is_ok());
+                states += 1;
+            }
+        }
+    }
+    println!("{states} states");
+}
+
+#[test]
+fn every_failing_change_of_a_replacement_leaves_the_one_or_the_other() {
+    let (expected, stages) = exchanges(Abilities::default());
+    for errno in [nix_errno::EIO, nix_errno::ENOSPC, nix_errno::EROFS] {
+        for (undone, (stage, before, after)) in stages.iter().enumerate() {
+            let exchange = EXCHANGES[undone];
+            let dry = copy(stage);
+            let so_far = dry.count(Op::Any);
+            exchange(&dry).unwrap();
+            for at in 1..=dry.count(Op::Any) - so_far {
+                let fs = copy(stage);
+                fs.fail(Op::Any, at, errno);
+                let case = format!("exchange {undone}, errno {errno} at change {at}");
+                let outcome = exchange(&fs);
+                fs.heal();
+                let states = if outcome.is_ok() { fs.crash_states(10, samples(), at) } else { Vec::new() };
+                for (i, state) in states.into_iter().chain([fs.fork()]).enumerate() {
+                    let case = format!("{case}, state {i}");
+                    check_exchanged(&state, &case, &expected, [before, after], undone == 1, outcome.is_ok());
+                }
             }
         }
     }

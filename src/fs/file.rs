@@ -136,6 +136,11 @@ impl File {
         self.fs.record_lock_holder(&self.handle).map_err(|e| self.error("ask for locks on", e))
     }
 
+    /// Takes one, unless somebody else holds one; until this is dropped.
+    pub(crate) fn try_record_lock(&self) -> Result<bool> {
+        self.fs.try_record_lock(&self.handle).map_err(|e| self.error("lock", e))
+    }
+
     fn error(&self, op: &'static str, e: io::Error) -> Error {
         Error::io(op, &self.path, e)
     }

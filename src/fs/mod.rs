@@ -234,6 +234,8 @@ pub trait Fs: Send + std::marker::Sync + fmt::Debug {
     /// The process that holds a POSIX record lock on the file, as a JVM's `FileChannel.lock` takes one.
     /// `flock` does not see these, nor they it.
     fn record_lock_holder(&self, file: &Handle) -> io::Result<Option<u32>>;
+    /// Tries to take such a lock, on a file that is open for writing; it is held until the handle is dropped.
+    fn try_record_lock(&self, file: &Handle) -> io::Result<bool>;
     /// The filesystem below a directory.
     fn volume(&self, dir: &Handle) -> io::Result<Volume>;
 }

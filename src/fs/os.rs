@@ -288,6 +288,21 @@ impl Fs for OsFs {
         Ok(Some(u32::try_from(lock.l_pid).unwrap_or(0)))
     }
 
+    fn try_record_lock(&self, file: &Handle) -> io::Result<bool> {
+        let lock = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        match fcntl(os(file)?, FcntlArg::F_OFD_SETLK(&lock)) {
+            Ok(_) => Ok(true),
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     fn volume(&self, dir: &Handle) -> io::Result<Volume> {
         let s = fstatfs(os(dir)?.as_fd())?;
         let kind = match s.filesystem_type().0 {

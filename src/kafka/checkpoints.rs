@@ -51,6 +51,28 @@ impl OffsetCheckpoint {
     }
 }
 
+/// A checkpoint with other offsets of some partitions: `None` takes a line out. All other lines stay as they are, in their
+/// order; the count is right.
+///
+/// # Errors
+///
+/// What is wrong with it. A broker does not start over such a file.
+pub fn amend(bytes: &[u8], changes: &[(&str, i32, Option<i64>)]) -> Result<Vec<u8>, Malformed> {
+    let read = OffsetCheckpoint::parse(bytes)?;
+    if changes.iter().all(|(topic, partition, to)| read.get(topic, *partition) == *to) {
+        return Ok(bytes.to_vec());
+    }
+    let changed = |line: &&str| changes.iter().any(|(t, p, _)| line.starts_with(&format!("{t} {p} ")));
+    let mut entries: Vec<String> = lines(bytes)?.into_iter().filter(|line| !changed(line)).map(str::to_owned).collect();
+    entries.extend(changes.iter().filter_map(|(t, p, to)| Some(format!("{t} {p} {}", (*to)?))));
+    let mut out = format!("0\n{}\n", entries.len());
+    for entry in entries {
+        out.push_str(&entry);
+        out.push('\n');
+    }
+    Ok(out.into_bytes())
+}
+
 /// A partition's `leader-epoch-checkpoint`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaderEpochs {
@@ -122,6 +144,17 @@ mod tests {
         {
             assert!(OffsetCheckpoint::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn lines_are_amended_and_counted() {
+        let bytes = b"0\n3\na 1 8\nb 0 1000\na 10 100\n";
+        let changes = [("a", 1, Some(7)), ("b", 0, None), ("c", 0, Some(5)), ("d", 0, None)];
+        assert_eq!(amend(bytes, &changes).unwrap(), b"0\n3\na 10 100\na 1 7\nc 0 5\n");
+        assert_eq!(amend(bytes, &[("a", 1, Some(8)), ("d", 0, None)]).unwrap(), bytes);
+        assert_eq!(amend(b"", &[("d", 0, None)]).unwrap(), b"", "one that was never written stays so");
+        assert_eq!(amend(b"", &[("d", 0, Some(3))]).unwrap(), b"0\n1\nd 0 3\n");
+        assert!(amend(b"0\n9\na 1 8\n", &changes).is_err());
     }
 
     #[test]

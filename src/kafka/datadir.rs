@@ -5,12 +5,17 @@ use std::fmt;
 use super::Profile;
 use super::checkpoints::OffsetCheckpoint;
 use crate::error::{Result, ValidationError};
-use crate::fs::{Dir, FileKind};
+use crate::fs::{Dir, File, FileKind, Open};
 use crate::log::{CHECKPOINT, SegmentFile, parse_segment_name};
 
-const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
-pub(super) const LOG_STARTS: &str = "log-start-offset-checkpoint";
-const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+/// Below its offsets every record is committed.
+pub const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+/// The first offsets that readers may see.
+pub const LOG_STARTS: &str = "log-start-offset-checkpoint";
+/// Below its offsets every byte has been flushed.
+pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+/// Up to its offsets compaction has come.
+pub const CLEANED: &str = "cleaner-offset-checkpoint";
 pub(crate) const META: &str = "meta.properties";
 const BROKER_LOCK: &str = ".lock";
 pub(crate) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
@@ -272,6 +277,25 @@ impl fmt::Display for Broker {
 pub fn broker_on(data_dir: &Dir) -> Result<Option<Broker>> {
     let Some(lock) = data_dir.try_open(BROKER_LOCK)? else { return Ok(None) };
     Ok(lock.record_lock_holder()?.map(|pid| Broker { pid }))
+}
+
+/// Keeps brokers away from a data directory, by the lock that they take: one that starts meanwhile refuses to. Nothing is
+/// held where no broker has made the file, or where this user may not write it.
+///
+/// # Errors
+///
+/// The broker that holds it.
+pub(crate) fn keep_brokers_out(data_dir: &Dir) -> Result<Result<Option<File>, Broker>> {
+    let lock = match data_dir.open_file(BROKER_LOCK, Open::Write) {
+        Ok(lock) => lock,
+        Err(e) if e.is_not_found() => return Ok(Ok(None)),
+        // It may still be looked at.
+        Err(e) => return broker_on(data_dir).map_err(|_| e).map(|broker| broker.map_or(Ok(None), Err)),
+    };
+    if lock.try_record_lock()? {
+        return Ok(Ok(Some(lock)));
+    }
+    Ok(Err(Broker { pid: lock.record_lock_holder()?.unwrap_or(0) }))
 }
 
 #[cfg(test)]

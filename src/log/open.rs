@@ -11,7 +11,7 @@ use super::recover::{Active, Kept, activate, create_segment, lost, rebuild_index
 use super::scan::Stop;
 use super::segment::{Listing, SegmentEntry, SegmentFile, list_log, parse_segment_name};
 use super::writer::Log;
-use crate::error::{Error, IntegrityError, Result, ValidationError};
+use crate::error::{ConcurrencyError, Error, IntegrityError, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, Open, OsFs, lock_file};
 
 /// What opening had to mend.
@@ -46,7 +46,7 @@ impl Log {
     /// As [`open_with`](Self::open_with), on another implementation of the operating system.
     pub fn open_in(fs: Arc<dyn Fs>, path: impl AsRef<Path>, config: LogConfig) -> Result<Log> {
         let path = path.as_ref();
-        match Dir::open_on(fs.clone(), path) {
+        let dir = match Dir::open_on(fs.clone(), path) {
             Err(e) if e.is_not_found() => {
                 let Some(name) = path.file_name() else { return Err(e) };
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -57,10 +57,18 @@ impl Log {
                     other => drop(other?),
                 }
                 parent.sync()?;
-                Log::open_on(Dir::open_on(fs, path)?, config)
+                Dir::open_on(fs.clone(), path)?
             }
-            other => Log::open_on(other?, config),
+            other => other?,
+        };
+        let log = Log::open_on(dir, config)?;
+        // A replacement may have put another directory there before this one was locked.
+        let (opened, named) = (log.dir.stat_self()?, Dir::open_on(fs, path)?.stat_self()?);
+        if (opened.dev, opened.ino) != (named.dev, named.ino) {
+            let why = "another log was put in its place while it was being opened".into();
+            return Err(ConcurrencyError::Busy { path: path.to_owned(), why }.into());
         }
+        Ok(log)
     }
 
     /// Opens the log in an open directory of any filesystem.

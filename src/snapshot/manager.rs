@@ -39,9 +39,13 @@ impl SnapshotManager {
 
     /// On another implementation of the operating system.
     ///
-    /// What dead processes left in the store is swept, if nobody holds the store at the moment.
+    /// What dead processes left in the store is swept, if nobody holds the store at the moment; a replacement of the source
+    /// that was interrupted is completed or taken back, if nobody writes to the source.
     pub fn open_on(fs: Arc<dyn Fs>, source: impl AsRef<Path>, config: SnapshotConfig) -> Result<Self> {
         let manager = SnapshotManager { fs, source: source.as_ref().to_owned(), part: None, config };
+        if let Err(e) = manager.complete(&Deadline::after(std::time::Duration::ZERO, &manager.config.observer)) {
+            manager.config.observer.warn(&format!("{e}: a replacement is not complete yet"));
+        }
         if let Some(store) = manager.find_store()? {
             manager.sweep(&store);
         }
@@ -139,7 +143,19 @@ impl SnapshotManager {
     }
 
     pub(super) fn location(&self) -> Result<Option<store::Location>> {
-        store::locate(&self.fs, &self.source, self.config.store.as_deref())
+        let locate = || store::locate(&self.fs, &self.source, self.config.store.as_deref());
+        if let Some(found) = locate()? {
+            return Ok(Some(found));
+        }
+        if self.config.store.is_some() {
+            return Ok(None);
+        }
+        // A replacement that is not complete may have taken the log away with the store in it.
+        let completed = self.complete(&self.deadline());
+        match locate()? {
+            Some(found) => Ok(Some(found)),
+            None => completed.map(|_| None),
+        }
     }
 
     /// The store, which must be there.

@@ -236,6 +236,21 @@ pub struct Restored {
     /// What this user was not allowed to set, such as owners.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_restored: Vec<String>,
+    /// What it took the place of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
+}
+
+/// What a restore took out of its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Replaced {
+    /// What [`SnapshotManager::undo`](super::SnapshotManager::undo) knows it by.
+    pub undo: String,
+    /// Where it is kept.
+    #[serde(serialize_with = "lossy")]
+    pub kept: PathBuf,
+    /// How many offsets of it lie beyond the ends of what was restored.
+    pub offsets: i64,
 }
 
 /// The end of one restored log.
@@ -281,6 +296,6 @@ fn lossy_paths<S: serde::Serializer>(paths: &BTreeMap<String, PathBuf>, s: S) ->
     s.collect_map(paths.iter().map(|(path, copy)| (path, copy.to_string_lossy())))
 }
 
-fn lossy<S: serde::Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
+pub(super) fn lossy<S: serde::Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&path.to_string_lossy())
 }

@@ -1,13 +1,13 @@
 //! Bringing a snapshot back, into a directory that does not exist yet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::manager::SnapshotManager;
 use super::outcome::{LogEnd, Restored};
+use super::restore_options::{Detach, Put, RestoreOptions};
 use super::restore_plan::{self, Content, Planned};
 use super::target::Target;
 use super::verify::{Dirs, VerifiedSnapshot, changed, open_dirs, place, unreadable};
@@ -15,69 +15,7 @@ use crate::error::{Damage, Error, Result, ValidationError};
 use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back};
 use crate::kafka::{Profile, boot, datadir};
 use crate::observe::Observer;
-use crate::store::{FileManifest, Loaded, Scope, SourceKind, Store};
-
-/// Where to restore to, and how much.
-#[derive(Debug, Clone)]
-pub struct RestoreOptions {
-    target: PathBuf,
-    /// The directory that is to hold the target, where it has been opened already.
-    within: Option<Dir>,
-    until_offset: Option<i64>,
-    part: Option<Scope>,
-    method: Detach,
-}
-
-/// How restored bytes get there. There is no hard link among these: what is restored will be written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Detach {
-    /// Reflink where the filesystem can, else copy.
-    #[default]
-    Auto,
-    /// Reflink or fail.
-    Reflink,
-    /// Copy.
-    Copy,
-}
-
-impl RestoreOptions {
-    /// All of the snapshot, to a directory that must not exist yet, in one that does.
-    pub fn to(target: impl Into<PathBuf>) -> Self {
-        RestoreOptions { target: target.into(), within: None, until_offset: None, part: None, method: Detach::Auto }
-    }
-
-    /// The same, in a directory that is open: whatever becomes of its path meanwhile, the target is made there.
-    ///
-    /// # Errors
-    ///
-    /// `Validation` where `name` is no plain name.
-    pub fn within(dir: &Dir, name: impl AsRef<OsStr>) -> Result<Self> {
-        let name = name.as_ref();
-        if Path::new(name).file_name() != Some(name) {
-            return Err(ValidationError::refused(format!("{} is no name for a directory", name.display())).into());
-        }
-        Ok(RestoreOptions { within: Some(dir.clone()), ..RestoreOptions::to(dir.path_of(name)) })
-    }
-
-    /// Only what lies below an offset; the cut falls behind the last batch that ends below it.
-    pub fn until_offset(mut self, offset: i64) -> Self {
-        self.until_offset = Some(offset);
-        self
-    }
-
-    /// Only a topic, or a partition, of a snapshot that holds more. A partition becomes a log directory, a topic a
-    /// directory with its partitions and with the files that stand beside the logs.
-    pub fn only(mut self, part: Scope) -> Self {
-        self.part = Some(part);
-        self
-    }
-
-    /// How.
-    pub fn method(mut self, method: Detach) -> Self {
-        self.method = method;
-        self
-    }
-}
+use crate::store::{FileManifest, Loaded, SourceKind, Store};
 
 impl SnapshotManager {
     /// Restores a snapshot that has been verified.
@@ -91,7 +29,7 @@ impl SnapshotManager {
     /// `Validation`: the target exists, the offset is outside the log. `Integrity`: bytes changed since the
     /// verification. `Filesystem`: disk full, permission, I/O. `Interrupted`.
     pub fn restore(&self, snapshot: VerifiedSnapshot, options: RestoreOptions) -> Result<Restored> {
-        self.materialise(&self.store()?, &part_of(snapshot.loaded.clone(), &options)?, &options, true)
+        self.put(&self.store()?, &part_of(snapshot.loaded.clone(), &options)?, &options, true)
     }
 
     /// Verifies a snapshot and restores it. Where the bytes have to be copied they are verified on the way, which
@@ -108,26 +46,37 @@ impl SnapshotManager {
         let loaded = opened.loaded?;
         let damage = self.root_damage(&store, &loaded)?;
         self.refuse(&store, &loaded, damage.into_iter().collect())?;
-        self.materialise(&store, &part_of(loaded, &options)?, &options, false)
+        self.put(&store, &part_of(loaded, &options)?, &options, false)
     }
 
-    fn materialise(
-        &self,
-        store: &Store,
-        loaded: &Loaded,
-        options: &RestoreOptions,
-        mut verified: bool,
-    ) -> Result<Restored> {
-        let observer = &self.config().observer;
-        let dirs = open_dirs(loaded)?;
+    fn put(&self, store: &Store, loaded: &Loaded, options: &RestoreOptions, verified: bool) -> Result<Restored> {
+        if !matches!(options.put, Put::New) {
+            return self.replace(store, loaded, options, verified);
+        }
         let of_one_log = loaded.manifest.source.kind == SourceKind::Log;
         let target = match &options.within {
             Some(dir) => Target::within(dir.clone(), &options.target, of_one_log, &self.deadline())?,
             None => Target::begin(self.fs(), &options.target, of_one_log, &self.deadline())?,
         };
+        let restored = self.fill(store, loaded, options, verified, target.dir())?;
+        target.publish()?;
+        Ok(restored)
+    }
+
+    /// Makes all of it in an empty directory, durably but for the directory's own name.
+    pub(super) fn fill(
+        &self,
+        store: &Store,
+        loaded: &Loaded,
+        options: &RestoreOptions,
+        mut verified: bool,
+        target: &Dir,
+    ) -> Result<Restored> {
+        let observer = &self.config().observer;
+        let dirs = open_dirs(loaded)?;
         let reflink = match options.method {
             Detach::Copy => false,
-            Detach::Auto | Detach::Reflink => can_reflink(loaded, &dirs, target.dir())?,
+            Detach::Auto | Detach::Reflink => can_reflink(loaded, &dirs, target)?,
         };
         if options.method == Detach::Reflink && !reflink {
             let what = format!("{} cannot share blocks with the snapshot", options.target.display());
@@ -150,15 +99,17 @@ impl SnapshotManager {
         for changed in planned.iter().filter(|p| cut_end.is_none() && matches!(p.content, Content::Bytes(_))) {
             observer.warn(&format!("{} lets a log start beyond its end; it was changed to start there", changed.to));
         }
-        if let Some(hidden) = restore_plan::hidden_start(loaded, &planned) {
+        if let Some(hidden) = restore_plan::hidden_start(loaded, &planned)
+            && !matches!(options.put, Put::Into)
+        {
             observer.warn(&hidden);
         }
         let bytes: u64 = planned.iter().map(Planned::size).sum();
         if !reflink {
-            target.dir().expect_room(bytes)?;
+            target.expect_room(bytes)?;
         }
         observer.phase("restore", planned.len() as u64, bytes);
-        let to_dirs = make_dirs(loaded, target.dir())?;
+        let to_dirs = make_dirs(loaded, target)?;
         let job = Job { loaded, from: &dirs, to: &to_dirs, reflink, verified, observer };
         let outcomes: Vec<Result<Done>> = planned.par_iter().map(|p| job.put(p)).collect();
         let mut damage = Vec::new();
@@ -175,14 +126,13 @@ impl SnapshotManager {
         }
         self.refuse(store, loaded, damage)?;
         if loaded.manifest.source.kind == SourceKind::Data && loaded.manifest.source.profile == Profile::Kafka {
-            for objection in boot::objections(target.dir(), &datadir::inventory(target.dir())?)? {
+            for objection in boot::objections(target, &datadir::inventory(target)?)? {
                 observer.warn(&objection);
             }
         }
         make_durable(&planned, &to_dirs)?;
         not_restored.extend(finish_dirs(loaded, &to_dirs)?);
         observer.check()?;
-        target.publish()?;
         let data = loaded.manifest.source.kind == SourceKind::Data;
         let ends = loaded.manifest.logs.iter();
         Ok(Restored {
@@ -202,6 +152,7 @@ impl SnapshotManager {
                 })
                 .collect(),
             not_restored: not_restored.into_iter().collect(),
+            replaced: None,
         })
     }
 }

@@ -280,7 +280,15 @@ impl SourceLog {
         };
         let marks = match profile {
             // Read under the lock: a truncation moves both.
-            Profile::Native => Marks::of_native(&dir)?,
+            Profile::Native => {
+                // A replacement may have taken it away before it was locked.
+                let (here, named) = (dir.stat_self()?, Dir::open_on(dir.fs().clone(), dir.path())?.stat_self()?);
+                if (here.dev, here.ino) != (named.dev, named.ino) {
+                    let why = "another log was put in its place a moment ago".into();
+                    return Err(ConcurrencyError::Busy { path: dir.path().into(), why }.into());
+                }
+                Marks::of_native(&dir)?
+            }
             Profile::Kafka => marks,
         };
         let live = profile == Profile::Kafka && home.is_some_and(|(_, broker)| broker.is_some());

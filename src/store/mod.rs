@@ -10,7 +10,8 @@
 //! │   ├── state.json             pins, tags, verifications
 //! │   └── …                      the files
 //! ├── .staging-1735998124000/    a snapshot in the making
-//! └── .trash-1735990000000/      a snapshot being deleted
+//! ├── .trash-1735990000000/      a snapshot being deleted
+//! └── .undo-1735998125000/       what a replacement took out
 //! ```
 
 mod catalogue;
@@ -23,6 +24,7 @@ mod sealed;
 mod state;
 mod sweep;
 mod time;
+mod undo;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub use manifest::{
 };
 pub use state::{State, Verification};
 pub use time::rfc3339;
+pub use undo::UndoState;
+pub(crate) use undo::{Journal, Line, SLOTS, Swap, WHOLE, parse_undo_name, undo_name};
 
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::{

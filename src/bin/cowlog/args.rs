@@ -11,6 +11,10 @@ use cowlog::store::Scope;
 
 use crate::units::{parse_bytes, parse_duration};
 
+mod restore;
+
+pub use restore::{Restore, RestoreMethod, Undo};
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
@@ -74,8 +78,10 @@ pub enum Command {
     Show(Show),
     /// Hold a snapshot against its manifest
     Verify(Verify),
-    /// Restore a snapshot into a new directory, after it has been verified in full
+    /// Restore a snapshot into a new directory or in place of what is there, after it has been verified in full
     Restore(Restore),
+    /// Bring back what the last `restore --replace` or `--into` took out
+    Undo(Undo),
     /// Delete snapshots
     Delete(Delete),
     /// Delete what the rules no longer keep
@@ -233,36 +239,6 @@ pub enum VerifyLevel {
 }
 
 #[derive(Debug, Args)]
-pub struct Restore {
-    #[command(flatten)]
-    pub source: Source,
-    #[command(flatten)]
-    pub part: Part,
-    /// Which snapshot
-    #[arg(value_name = "ID")]
-    pub id: String,
-    /// The directory to make; it must not exist
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub to: PathBuf,
-    /// Leave out the records from this offset on
-    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
-    pub until_offset: Option<i64>,
-    /// How files get into the new directory
-    #[arg(long, value_enum, default_value = "auto")]
-    pub method: RestoreMethod,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum RestoreMethod {
-    /// Reflink, else copy
-    Auto,
-    /// Reflink, else fail
-    Reflink,
-    /// Copy
-    Copy,
-}
-
-#[derive(Debug, Args)]
 pub struct Delete {
     #[command(flatten)]
     pub source: Source,
@@ -391,6 +367,8 @@ mod tests {
         assert!(global.json);
         assert_eq!((restore.source.source, restore.id), (PathBuf::from("a b"), "17".to_owned()));
         assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17"]).is_err(), "without --to");
+        assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17", "--to", "x", "--replace"]).is_err(), "both");
+        assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17", "--into", "x"]).is_err(), "without --topic");
         assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17", "--to", "x", "--until-offset", "-1"]).is_err());
     }
 

@@ -360,6 +360,10 @@ impl Fs for MemFs {
         Ok(self.lock().record_locks.get(&self.mem(file)?.node).copied())
     }
 
+    fn try_record_lock(&self, file: &Handle) -> io::Result<bool> {
+        Ok(!self.lock().record_locks.contains_key(&self.mem(file)?.node))
+    }
+
     fn volume(&self, _dir: &Handle) -> io::Result<Volume> {
         let mut state = self.lock();
         state.begin(Op::Open, false)?;

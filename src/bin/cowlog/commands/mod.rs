@@ -10,6 +10,7 @@ pub mod restore;
 pub mod run;
 pub mod show;
 pub mod topics;
+pub mod undo;
 pub mod verify;
 
 use std::collections::BTreeMap;

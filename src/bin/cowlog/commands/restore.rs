@@ -15,7 +15,12 @@ use crate::units::{bytes, duration, plural};
 
 pub fn run(session: Session, args: args::Restore) -> Result<u8, Failure> {
     let manager = session.manager(&args.source.source)?;
-    let mut options = RestoreOptions::to(args.to).method(match args.method {
+    let options = match (args.to, args.into) {
+        (Some(to), _) => RestoreOptions::to(to),
+        (None, Some(data_dir)) => RestoreOptions::into_data_dir(data_dir),
+        (None, None) => RestoreOptions::replace(),
+    };
+    let mut options = options.method(match args.method {
         RestoreMethod::Auto => Detach::Auto,
         RestoreMethod::Reflink => Detach::Reflink,
         RestoreMethod::Copy => Detach::Copy,
@@ -56,6 +61,10 @@ fn summary(restored: &Restored, started: Instant, session: &Session) -> String {
         line("ends at", format!("offset {}", offset(end)));
     } else if !restored.logs.is_empty() {
         line("logs", plural(restored.logs.len() as u64, "log"));
+    }
+    if let Some(replaced) = &restored.replaced {
+        let kept = format!("{} in {}", replaced.undo, output::path(&replaced.kept));
+        line("kept", format!("{kept}; `cowlog undo` brings it back"));
     }
     for denied in &restored.not_restored {
         line("not set", crate::style::printable(denied));

@@ -1,0 +1,60 @@
+//! Of `restore` and `undo`.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, ValueEnum, ValueHint};
+
+use super::{Part, Source};
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("where").required(true).args(["to", "replace", "into"])))]
+pub struct Restore {
+    #[command(flatten)]
+    pub source: Source,
+    #[command(flatten)]
+    pub part: Part,
+    /// Which snapshot
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// The directory to make; it must not exist
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub to: Option<PathBuf>,
+    /// Take the place of what is there, which is kept for `cowlog undo`; its writer has to be stopped
+    #[arg(long)]
+    pub replace: bool,
+    /// Put the partitions of --topic into this data directory, in place of those that are there, which are kept for
+    /// `cowlog undo`; its broker has to be stopped
+    #[arg(long, value_name = "DATA_DIR", value_hint = ValueHint::DirPath, requires = "topic")]
+    pub into: Option<PathBuf>,
+    /// Leave out the records from this offset on
+    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
+    pub until_offset: Option<i64>,
+    /// How files get into the new directory
+    #[arg(long, value_enum, default_value = "auto")]
+    pub method: RestoreMethod,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum RestoreMethod {
+    /// Reflink, else copy
+    Auto,
+    /// Reflink, else fail
+    Reflink,
+    /// Copy
+    Copy,
+}
+
+#[derive(Debug, Args)]
+pub struct Undo {
+    #[command(flatten)]
+    pub source: Source,
+    /// Show what is kept, oldest first, and bring nothing back
+    #[arg(long, conflicts_with = "discard")]
+    pub list: bool,
+    /// Remove what is kept for good: these, or all of it
+    #[arg(long, value_name = "UNDO_ID", num_args = 0..)]
+    pub discard: Option<Vec<String>>,
+    /// Show what a discard would remove
+    #[arg(short = 'n', long, requires = "discard")]
+    pub dry_run: bool,
+}

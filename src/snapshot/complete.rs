@@ -1,0 +1,92 @@
+//! Going on with a replacement, or its undoing, that a dead process had begun.
+
+use super::held::Held;
+use super::home::{Home, Place};
+use super::manager::SnapshotManager;
+use super::swap::Entry;
+use crate::error::{Error, Result};
+use crate::fs::{Deadline, LockMode, locked, try_lock_dir};
+use crate::store::{self, Journal, Scope, UndoState};
+use std::ffi::OsStr;
+
+/// Whether the journal of an entry says that something is left to be done. One that cannot be read is told of by `undo`.
+fn is_unfinished(place: &Place, name: &OsStr) -> bool {
+    let journal = place.dir.open_dir(name).and_then(|dir| Journal::read(&dir));
+    journal.is_ok_and(|j| matches!(j.state, UndoState::Replacing | UndoState::Undoing))
+}
+
+impl SnapshotManager {
+    /// Looks for what dead processes left of the source, and of the data directory that it may be a partition of; goes on
+    /// with it, and removes what never was in place. Whether there was anything.
+    pub(super) fn complete(&self, deadline: &Deadline) -> Result<bool> {
+        let path = self.fs().canonical(self.source());
+        let data = path.parent().filter(|_| matches!(store::partition_scope(&path), Some(Scope::Partition { .. })));
+        let mut any = false;
+        for path in [Some(path.as_path()), data].into_iter().flatten() {
+            let home = match Home::at(self.fs(), path) {
+                Ok(home) => home,
+                // Nothing can be beside it, or nothing is there.
+                Err(Error::Validation(_)) => continue,
+                Err(e) if e.is_not_found() => continue,
+                Err(e) => return Err(e),
+            };
+            any |= self.complete_in(&home, deadline)?;
+        }
+        Ok(any)
+    }
+
+    pub(super) fn complete_in(&self, home: &Home, deadline: &Deadline) -> Result<bool> {
+        let mut any = false;
+        for (place, name, id, partial) in home.entries()? {
+            if partial {
+                if let Ok(Some(_dead)) = try_lock_dir(&place.dir, &name, LockMode::Exclusive) {
+                    let _ = place.dir.remove_tree(&name);
+                }
+                continue;
+            }
+            if !is_unfinished(&place, &name) {
+                continue;
+            }
+            any = true;
+            // Its own process may be about to finish it.
+            let entry = deadline.retry(|| match Entry::lock(&place, &name, id)? {
+                Some(entry) => Ok(Some(Some(entry))),
+                None => Ok((!is_unfinished(&place, &name)).then_some(None)),
+            })?;
+            match entry {
+                Some(Some(entry)) => self.go_on(home, entry, deadline)?,
+                Some(None) => {}
+                None => return Err(locked(place.dir.path_of(&name), "a replacement is at work", deadline, None)),
+            }
+        }
+        Ok(any)
+    }
+
+    fn go_on(&self, home: &Home, mut entry: Entry, deadline: &Deadline) -> Result<()> {
+        let observer = &self.config().observer;
+        if !matches!(entry.journal.state, UndoState::Replacing | UndoState::Undoing) {
+            return Ok(());
+        }
+        let (arrived, all) = entry.progress(home)?;
+        let path = home.path.display().to_string();
+        if arrived > 0 {
+            // Whoever writes to the log has nothing to do with its store.
+            entry.sync_moves(home)?;
+            entry.bring_stores(home, observer)?;
+        }
+        // What has moved may be in use by now. Only what has not, and a broker's checkpoints, need it to be at rest.
+        let needs_rest = !entry.journal.lines.is_empty() || 0 < arrived && arrived < all;
+        let _held: Option<Held> = if needs_rest { Some(entry.hold(home, deadline)?) } else { None };
+        let what =
+            if entry.journal.state == UndoState::Replacing { "a replacement" } else { "the undoing of a replacement" };
+        if arrived == 0 {
+            observer.warn(&format!("{what} of {path} was interrupted before anything had moved; it was taken back"));
+            entry.take_back(home, observer)
+        } else if arrived == all {
+            entry.settle(home, observer)
+        } else {
+            observer.warn(&format!("{what} of {path} was interrupted; it was completed"));
+            entry.finish(home, observer)
+        }
+    }
+}

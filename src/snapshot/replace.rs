@@ -1,0 +1,283 @@
+//! Putting what is restored in the place of what is there, which is kept.
+
+use std::ffi::OsString;
+
+use super::held::Held;
+use super::home::{Home, Place};
+use super::inside;
+use super::manager::SnapshotManager;
+use super::outcome::{Replaced, Restored};
+use super::restore_options::{Put, RestoreOptions};
+use super::swap::{Entry, malformed, open_if_there};
+use crate::error::{ConcurrencyError, Error, Result, ValidationError};
+use crate::fs::{Dir, FileKind, Guard, LockMode, Rename, try_lock_dir};
+use crate::kafka::{Profile, checkpoints, datadir};
+use crate::log::LogReader;
+use crate::store::{Journal, Line, Loaded, SLOTS, Scope, SourceKind, Store, Swap, WHOLE, undo_name};
+
+/// What goes where.
+struct Plan {
+    home: Home,
+    /// Partitions of a data directory; none where all of it is replaced.
+    parts: Vec<String>,
+}
+
+impl Plan {
+    fn is_whole(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The directories that are to be replaced, as far as they are there, beside the logs of the snapshot.
+    fn old(&self, name: &str) -> Result<Option<Dir>> {
+        match self.is_whole() {
+            true => open_if_there(&self.home.parent, &self.home.name),
+            false => open_if_there(&self.home.open()?, name),
+        }
+    }
+}
+
+impl SnapshotManager {
+    pub(super) fn replace(
+        &self,
+        store: &Store,
+        loaded: &Loaded,
+        options: &RestoreOptions,
+        verified: bool,
+    ) -> Result<Restored> {
+        let observer = &self.config().observer;
+        let plan = self.plan_replacement(loaded, options)?;
+        self.complete_in(&plan.home, &self.deadline())?;
+        // Better now than after everything has been copied.
+        drop(self.hold(&plan)?);
+        let offsets = beyond(loaded, &plan)?;
+        if offsets > 0 {
+            observer.warn(&format!(
+                "{} holds {offsets} offsets beyond the end of {}; they are taken out and kept for `cowlog undo`",
+                plan.home.path.display(),
+                loaded.id
+            ));
+        }
+        let making = Making::begin(&plan.home, self.config().clock.now())?;
+        let slots = making.dir.make_dir(SLOTS, 0o700)?;
+        let target = match (plan.is_whole(), &options.put) {
+            (true, _) => self.source().to_owned(),
+            (false, Put::Replace) => self.source().to_owned(),
+            (false, _) => options.target.clone(),
+        };
+        let put = if plan.is_whole() { Put::Replace } else { Put::Into };
+        let options = RestoreOptions { target, put, ..options.clone() };
+        let place = if plan.is_whole() {
+            slots.make_dir(WHOLE, 0o700)?
+        } else if loaded.manifest.source.kind == SourceKind::Log {
+            slots.make_dir(plan.parts.first().map_or(WHOLE, String::as_str), 0o700)?
+        } else {
+            slots.clone()
+        };
+        let mut restored = self.fill(store, loaded, &options, verified, &place)?;
+        if !plan.is_whole() {
+            // Of a broker's directory its partitions are wanted, not what stands beside them.
+            for entry in slots.list()?.into_iter().filter(|e| e.kind != FileKind::Dir) {
+                slots.unlink(&entry.name)?;
+            }
+        }
+        let _held = self.hold(&plan)?;
+        let mut swaps = Vec::new();
+        for slot in if plan.is_whole() { vec![WHOLE.to_owned()] } else { plan.parts.clone() } {
+            let old = plan.old(&slot)?.map(|dir| dir.stat_self()).transpose()?.map(|stat| stat.ino);
+            swaps.push(Swap { new: slots.stat(&slot)?.ino, old, slot });
+        }
+        let lines = if plan.is_whole() { Vec::new() } else { lines(loaded, &plan, restored.end_offset)? };
+        slots.sync()?;
+        observer.check()?;
+        let journal = Journal::new(loaded.id, self.config().clock.now(), swaps, lines);
+        let entry = making.publish(journal)?;
+        let replaced =
+            Replaced { undo: format!("undo-{}", entry.id), kept: entry.place.dir.path_of(entry.name(false)), offsets };
+        entry.finish(&plan.home, observer)?;
+        restored.replaced = Some(replaced);
+        Ok(restored)
+    }
+
+    fn hold(&self, plan: &Plan) -> Result<Held> {
+        if !plan.is_whole() {
+            return Held::parts(&plan.home.open()?, plan.parts.iter().map(String::as_str), &self.deadline());
+        }
+        match open_if_there(&plan.home.parent, &plan.home.name)? {
+            Some(dir) => Held::whole(&dir, &self.deadline()),
+            None => Ok(Held::default()),
+        }
+    }
+
+    /// What is asked for has to be the same sort of thing as what is there: a log takes the place of a log.
+    fn plan_replacement(&self, loaded: &Loaded, options: &RestoreOptions) -> Result<Plan> {
+        let refuse = |what: String, hint: &str| -> Error {
+            ValidationError::Refused { what, path: Some(self.source().into()), hint: Some(hint.into()) }.into()
+        };
+        let source = &loaded.manifest.source;
+        let into = matches!(options.put, Put::Into);
+        let home = if into { Home::at(self.fs(), &options.target)? } else { Home::of(self.fs(), self.source())? };
+        if let Some(snapshot) = inside::snapshot(self.fs(), &home.path) {
+            return Err(refuse(
+                format!("{} is in the snapshot {}", home.path.display(), snapshot.display()),
+                "name a log",
+            ));
+        }
+        let there = open_if_there(&home.parent, &home.name)?;
+        let is_log = there.as_ref().map(datadir::is_log_dir).transpose()?;
+        let parted = into || home.part.is_some() || options.part.is_some() && is_log != Some(true);
+        if !parted {
+            match (is_log, source.kind, &source.scope) {
+                (Some(false), SourceKind::Log, _) | (Some(false), SourceKind::Data, Scope::Topic(_)) => {
+                    let what = format!("{} holds {}, not all of {}", loaded.id, source.scope, home.path.display());
+                    return Err(refuse(what, "say with `--topic` and `--partition` what is to be replaced"));
+                }
+                (Some(true), SourceKind::Data, _) => {
+                    let what = format!("{} is a log, {} holds a data directory", home.path.display(), loaded.id);
+                    return Err(refuse(
+                        what,
+                        "name the data directory, or say with `--topic` and `--partition` what is wanted",
+                    ));
+                }
+                _ => {}
+            }
+            home.refuse_mount_point()?;
+            return Ok(Plan { home, parts: Vec::new() });
+        }
+        match &there {
+            Some(data) if datadir::is_data_dir(data)? => {}
+            _ => {
+                let path = home.path.clone();
+                return Err(ValidationError::NotALog { path, why: "it is no data directory".into() }.into());
+            }
+        }
+        if into && options.part.is_none() {
+            return Err(refuse(
+                format!("{} is to get all of {}", home.path.display(), loaded.id),
+                "say with `--topic` what of it; all of a data directory goes where `--replace` or `--to` says",
+            ));
+        }
+        let mut parts = Vec::new();
+        for log in &loaded.manifest.logs {
+            let name = match (&log.topic, log.partition, &home.part) {
+                (Some(topic), Some(partition), _) => format!("{topic}-{partition}"),
+                // A log that stood alone when it was taken.
+                (_, _, Some(part)) => part.clone(),
+                _ => {
+                    let what = format!("{} is of a log that belongs to no topic", loaded.id);
+                    return Err(refuse(what, "restore it with `--to`"));
+                }
+            };
+            if home.part.as_ref().is_some_and(|part| *part != name) {
+                return Err(refuse(format!("{} holds {name}", loaded.id), "name the data directory with `--into`"));
+            }
+            parts.push(name);
+        }
+        if parts.is_empty() {
+            return Err(refuse(format!("{} holds no log", loaded.id), "`cowlog show` lists its logs"));
+        }
+        Ok(Plan { home, parts })
+    }
+}
+
+/// How many offsets of what is there lie beyond the ends of what takes its place. A log that cannot be read counts as none.
+fn beyond(loaded: &Loaded, plan: &Plan) -> Result<i64> {
+    let mut offsets: i64 = 0;
+    let whole = plan.is_whole();
+    for (at, log) in loaded.manifest.logs.iter().enumerate() {
+        let dir = match plan.old(plan.parts.get(at).map_or("", String::as_str))? {
+            Some(dir) if whole && !log.dir.is_empty() && loaded.manifest.source.kind == SourceKind::Data => {
+                open_if_there(&dir, &log.dir)?
+            }
+            dir => dir,
+        };
+        let Some(reader) = dir.and_then(|dir| LogReader::open_on(dir).ok()) else { continue };
+        offsets = offsets.saturating_add(reader.log_end().saturating_sub(log.cut.log_end_offset).max(0));
+    }
+    Ok(offsets)
+}
+
+/// The lines of a broker's checkpoints that belong to the partitions. What was restored is whole and durable up to its end,
+/// so that is its recovery point; compaction begins anew.
+fn lines(loaded: &Loaded, plan: &Plan, cut_end: Option<i64>) -> Result<Vec<Line>> {
+    if loaded.manifest.source.profile != Profile::Kafka {
+        return Ok(Vec::new());
+    }
+    let data = plan.home.open()?;
+    let mut found = Vec::new();
+    for file in [datadir::LOG_STARTS, datadir::RECOVERY_POINTS, datadir::HIGH_WATERMARKS, datadir::CLEANED] {
+        let bytes = data.try_read(file, datadir::MAX_CHECKPOINT)?.unwrap_or_default();
+        let read = checkpoints::OffsetCheckpoint::parse(&bytes).map_err(|why| malformed(&data, file, &why))?;
+        for (log, name) in loaded.manifest.logs.iter().zip(&plan.parts) {
+            let Some(of) = datadir::parse_partition_name(name) else { continue };
+            let end = cut_end.unwrap_or(log.cut.log_end_offset);
+            let new = match file {
+                datadir::LOG_STARTS => Some(log.cut.log_start_offset.min(end)),
+                datadir::RECOVERY_POINTS => Some(end),
+                datadir::HIGH_WATERMARKS => Some(log.cut.high_watermark.min(end)),
+                _ => None,
+            };
+            let old = read.get(&of.topic, of.partition);
+            found.push(Line { file: file.to_owned(), topic: of.topic, partition: of.partition, old, new });
+        }
+    }
+    Ok(found)
+}
+
+/// An entry in the making. Dropping it without [`publish`](Self::publish) removes it.
+struct Making {
+    place: Place,
+    id: u64,
+    dir: Dir,
+    guard: Option<Guard>,
+    published: bool,
+}
+
+impl Making {
+    fn begin(home: &Home, now: i64) -> Result<Making> {
+        let place = home.place()?;
+        let newest = home.entries()?.last().map_or(0, |(_, _, id, _)| *id);
+        let mut id = u64::try_from(now).unwrap_or(0).max(newest + 1);
+        loop {
+            let name = undo_name(&place.prefix, id, true);
+            match place.dir.make_dir(&name, 0o700) {
+                Ok(dir) => {
+                    let guard = try_lock_dir(&place.dir, &name, LockMode::Exclusive).ok().flatten();
+                    // Another command may have taken it for one of the dead.
+                    let Some(guard) = guard else { continue };
+                    return Ok(Making { place, id, dir, guard: Some(guard), published: false });
+                }
+                Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => id += 1,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn name(&self) -> OsString {
+        undo_name(&self.place.prefix, self.id, true)
+    }
+
+    /// From here on a successor goes on with it.
+    fn publish(mut self, journal: Journal) -> Result<Entry> {
+        journal.write(&self.dir)?;
+        let name = undo_name(&self.place.prefix, self.id, false);
+        self.place.dir.rename(self.name(), &self.place.dir, &name, Rename::NoReplace)?;
+        self.published = true;
+        self.place.dir.sync()?;
+        let dir = self.place.dir.open_dir(&name)?;
+        match self.guard.take() {
+            Some(guard) => Ok(Entry { place: self.place.clone(), id: self.id, dir, journal, _guard: guard }),
+            None => {
+                let why = "another command took it".into();
+                Err(ConcurrencyError::Busy { path: dir.path().into(), why }.into())
+            }
+        }
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = self.place.dir.remove_tree(self.name());
+        }
+    }
+}

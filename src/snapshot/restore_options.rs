@@ -1,0 +1,102 @@
+//! What a restore is asked for.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, ValidationError};
+use crate::fs::Dir;
+use crate::store::Scope;
+
+/// Where to restore to, and how much.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    pub(super) target: PathBuf,
+    /// The directory that is to hold the target, where it has been opened already.
+    pub(super) within: Option<Dir>,
+    pub(super) until_offset: Option<i64>,
+    pub(super) part: Option<Scope>,
+    pub(super) method: Detach,
+    pub(super) put: Put,
+}
+
+/// What becomes of what is there.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Put {
+    /// Nothing may be there.
+    #[default]
+    New,
+    /// It takes the source's place.
+    Replace,
+    /// Partitions take their places in a data directory.
+    Into,
+}
+
+/// How restored bytes get there. There is no hard link among these: what is restored will be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Detach {
+    /// Reflink where the filesystem can, else copy.
+    #[default]
+    Auto,
+    /// Reflink or fail.
+    Reflink,
+    /// Copy.
+    Copy,
+}
+
+impl RestoreOptions {
+    /// All of the snapshot, to a directory that must not exist yet, in one that does.
+    pub fn to(target: impl Into<PathBuf>) -> Self {
+        RestoreOptions {
+            target: target.into(),
+            within: None,
+            until_offset: None,
+            part: None,
+            method: Detach::Auto,
+            put: Put::New,
+        }
+    }
+
+    /// In place of the source, which is exchanged for it atomically and kept for [`SnapshotManager::undo`]. See there for
+    /// what holds then.
+    pub fn replace() -> Self {
+        RestoreOptions { put: Put::Replace, ..RestoreOptions::to("") }
+    }
+
+    /// The partitions of a topic, or one of them, into a data directory: each takes the place of its directory there, or a
+    /// place of its own. Together with [`only`](Self::only). See [`SnapshotManager::undo`].
+    pub fn into_data_dir(data_dir: impl Into<PathBuf>) -> Self {
+        RestoreOptions { put: Put::Into, ..RestoreOptions::to(data_dir) }
+    }
+
+    /// The same, in a directory that is open: whatever becomes of its path meanwhile, the target is made there.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` where `name` is no plain name.
+    pub fn within(dir: &Dir, name: impl AsRef<OsStr>) -> Result<Self> {
+        let name = name.as_ref();
+        if Path::new(name).file_name() != Some(name) {
+            return Err(ValidationError::refused(format!("{} is no name for a directory", name.display())).into());
+        }
+        Ok(RestoreOptions { within: Some(dir.clone()), ..RestoreOptions::to(dir.path_of(name)) })
+    }
+
+    /// Only what lies below an offset; the cut falls behind the last batch that ends below it.
+    pub fn until_offset(mut self, offset: i64) -> Self {
+        self.until_offset = Some(offset);
+        self
+    }
+
+    /// Only a topic, or a partition, of a snapshot that holds more. A partition becomes a log directory, a topic a
+    /// directory with its partitions and with the files that stand beside the logs.
+    pub fn only(mut self, part: Scope) -> Self {
+        self.part = Some(part);
+        self
+    }
+
+    /// How.
+    pub fn method(mut self, method: Detach) -> Self {
+        self.method = method;
+        self
+    }
+}

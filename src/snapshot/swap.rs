@@ -1,0 +1,320 @@
+//! Directories that change places, all of them or none, whatever happens on the way.
+//!
+//! The journal is durable before the first of them moves and says `replacing` or `undoing` until all have arrived and
+//! everything is durable. A successor that finds it so goes on where the dead one stopped; where nothing had moved, it takes
+//! back what there is. Which of two directories is where, their inodes tell.
+
+use std::ffi::{OsStr, OsString};
+
+use super::held::Held;
+use super::home::{Home, Place};
+use crate::error::{Error, Result, ValidationError};
+use crate::fs::{Deadline, Dir, FileKind, Guard, LockMode, Rename, replace_file, try_lock_dir};
+use crate::kafka::{checkpoints, datadir};
+use crate::observe::Observer;
+use crate::store::{IN_LOG, Journal, Line, SLOTS, Swap, UndoState, undo_name};
+
+/// What one replacement took out, locked.
+pub(super) struct Entry {
+    pub(super) place: Place,
+    pub(super) id: u64,
+    pub(super) dir: Dir,
+    pub(super) journal: Journal,
+    pub(super) _guard: Guard,
+}
+
+impl Entry {
+    /// Locks and reads it. `None` where somebody is at work on it, or has just finished with it.
+    pub(super) fn lock(place: &Place, name: &OsStr, id: u64) -> Result<Option<Entry>> {
+        let guard = match try_lock_dir(&place.dir, name, LockMode::Exclusive) {
+            Ok(Some(guard)) => guard,
+            Ok(None) => return Ok(None),
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let dir = place.dir.open_dir(name)?;
+        let journal = Journal::read(&dir)?;
+        Ok(Some(Entry { place: place.clone(), id, dir, journal, _guard: guard }))
+    }
+
+    pub(super) fn name(&self, partial: bool) -> OsString {
+        undo_name(&self.place.prefix, self.id, partial)
+    }
+
+    /// Keeps writers away from what is in place now.
+    pub(super) fn hold(&self, home: &Home, deadline: &Deadline) -> Result<Held> {
+        let dir = home.open()?;
+        match self.journal.is_whole() {
+            true => Held::whole(&dir, deadline),
+            false => Held::parts(&dir, self.journal.swaps.iter().map(|s| s.slot.as_str()), deadline),
+        }
+    }
+
+    /// The directory in which the others have their places.
+    fn holder(&self, home: &Home) -> Result<Dir> {
+        if self.journal.is_whole() { Ok(home.parent.clone()) } else { home.open() }
+    }
+
+    fn place_of<'a>(&self, home: &'a Home, swap: &'a Swap) -> &'a OsStr {
+        if self.journal.is_whole() { &home.name } else { OsStr::new(&swap.slot) }
+    }
+
+    pub(super) fn slots(&self) -> Result<Dir> {
+        self.dir.open_dir(SLOTS)
+    }
+
+    /// Brings everything to where the journal's state says: what was restored in place, or out again. Writers are kept away
+    /// by the caller. Where a directory cannot be moved, those that have been are moved back.
+    pub(super) fn finish(mut self, home: &Home, observer: &Observer) -> Result<()> {
+        if let Err(e) = self.move_all(home) {
+            return Err(self.back_out(home, observer, e));
+        }
+        self.settle(home, observer)
+    }
+
+    fn wants_in_place(&self) -> bool {
+        matches!(self.journal.state, UndoState::Replacing | UndoState::Replaced)
+    }
+
+    fn move_all(&self, home: &Home) -> Result<()> {
+        let (holder, slots) = (self.holder(home)?, self.slots()?);
+        // A log that starts beyond its end loses every segment: no line may stand while it could be the other log's.
+        self.write_lines(home, |line| line.old.filter(|_| line.file != datadir::LOG_STARTS))?;
+        for swap in &self.journal.swaps {
+            let place = self.place_of(home, swap);
+            if is_in_place(&holder, place, &slots, swap)? == Some(!self.wants_in_place()) {
+                exchange(&holder, place, &slots, &swap.slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable that everything has arrived, and says so in the journal.
+    pub(super) fn settle(&mut self, home: &Home, observer: &Observer) -> Result<()> {
+        self.sync_moves(home)?;
+        self.bring_stores(home, observer)?;
+        let into_place = self.wants_in_place();
+        self.write_lines(home, |line| if into_place { line.new } else { line.old })?;
+        self.journal.state = if into_place { UndoState::Replaced } else { UndoState::Undone };
+        self.journal.write(&self.dir)
+    }
+
+    /// Of both directories, so that nothing has two names, or none.
+    pub(super) fn sync_moves(&self, home: &Home) -> Result<()> {
+        self.holder(home)?.sync()?;
+        self.slots()?.sync()
+    }
+
+    /// How many of the directories are where the journal's state wants them, and how many there are.
+    pub(super) fn progress(&self, home: &Home) -> Result<(usize, usize)> {
+        let into_place = self.wants_in_place();
+        let (holder, slots) = (self.holder(home)?, self.slots()?);
+        let mut arrived = 0;
+        for swap in &self.journal.swaps {
+            let there = is_in_place(&holder, self.place_of(home, swap), &slots, swap)?;
+            arrived += usize::from(there == Some(into_place));
+        }
+        Ok((arrived, self.journal.swaps.len()))
+    }
+
+    /// The store that lies in a log has gone with it: it belongs to the log that is in place.
+    pub(super) fn bring_stores(&self, home: &Home, observer: &Observer) -> Result<()> {
+        let (holder, slots) = (self.holder(home)?, self.slots()?);
+        for swap in &self.journal.swaps {
+            let (Some(out), Some(place)) =
+                (open_if_there(&slots, &swap.slot)?, open_if_there(&holder, self.place_of(home, swap))?)
+            else {
+                continue;
+            };
+            bring_store(&out, &place, observer)?;
+            for part in parts_with_stores(&out)? {
+                if let Some(place) = open_if_there(&place, &part)? {
+                    bring_store(&out.open_dir(&part)?, &place, observer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the lines of the partitions into the broker's checkpoints; where `to` gives none, there is to be none.
+    fn write_lines(&self, home: &Home, to: impl Fn(&Line) -> Option<i64>) -> Result<()> {
+        if self.journal.lines.is_empty() {
+            return Ok(());
+        }
+        let data = home.open()?;
+        let mut files: Vec<&str> = self.journal.lines.iter().map(|line| line.file.as_str()).collect();
+        files.dedup();
+        for file in files {
+            let changes: Vec<(&str, i32, Option<i64>)> = self
+                .journal
+                .lines
+                .iter()
+                .filter(|line| line.file == file)
+                .map(|line| (line.topic.as_str(), line.partition, to(line)))
+                .collect();
+            let bytes = data.try_read(file, datadir::MAX_CHECKPOINT)?.unwrap_or_default();
+            let amended = checkpoints::amend(&bytes, &changes).map_err(|why| malformed(&data, file, &why))?;
+            if amended != bytes {
+                let attributes = data.try_open(file)?.map(|f| f.attributes()).transpose()?;
+                replace_file(&data, file, &amended, 0o644)?;
+                // A broker that is another user has to be able to write it.
+                if let Some(attributes) = attributes {
+                    let now = data.open_file(file, crate::fs::Open::Read)?;
+                    now.set_attributes(&crate::fs::Attributes { mtime: now.attributes()?.mtime, ..attributes })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what there is of it, where nothing has moved, or all has been moved back.
+    pub(super) fn take_back(mut self, home: &Home, observer: &Observer) -> Result<()> {
+        self.sync_moves(home)?;
+        self.bring_stores(home, observer)?;
+        let replacing = self.wants_in_place();
+        self.write_lines(home, |line| if replacing { line.old } else { line.new })?;
+        if replacing {
+            return self.remove();
+        }
+        self.journal.state = UndoState::Replaced;
+        self.journal.write(&self.dir)
+    }
+
+    /// After `e`. What cannot be moved back now, the next command that opens the source completes.
+    fn back_out(self, home: &Home, observer: &Observer, e: Error) -> Error {
+        let back = || -> Result<()> {
+            let (holder, slots) = (self.holder(home)?, self.slots()?);
+            for swap in self.journal.swaps.iter().rev() {
+                let place = self.place_of(home, swap);
+                if is_in_place(&holder, place, &slots, swap)? == Some(self.wants_in_place()) {
+                    exchange(&holder, place, &slots, &swap.slot)?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(stuck) = back().and_then(|()| self.take_back(home, observer)) {
+            observer.warn(&format!("{stuck}; the next command that opens it goes on with this"));
+        }
+        e
+    }
+
+    /// Removes it with all that is in it. After a crash it is there as it was, or partial and swept by the next open.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` where a store of snapshots lies in it.
+    pub(super) fn remove(self) -> Result<()> {
+        let slots = self.slots()?;
+        for swap in &self.journal.swaps {
+            let Some(out) = open_if_there(&slots, &swap.slot)? else { continue };
+            let mut parts: Vec<Dir> = vec![out.clone()];
+            for part in parts_with_stores(&out)? {
+                parts.push(out.open_dir(&part)?);
+            }
+            for dir in parts {
+                if dir.try_stat(IN_LOG)?.is_some() {
+                    return Err(ValidationError::Refused {
+                        what: format!("the snapshots in {} would go with it", dir.path_of(IN_LOG).display()),
+                        path: Some(dir.path_of(IN_LOG)),
+                        hint: Some("move them elsewhere first, or delete them".into()),
+                    }
+                    .into());
+                }
+            }
+        }
+        let partial = self.name(true);
+        self.place.dir.rename(self.name(false), &self.place.dir, &partial, Rename::NoReplace)?;
+        // A power cut must not bring it back under its name, in part.
+        self.place.dir.sync()?;
+        self.place.dir.remove_tree(&partial)
+    }
+}
+
+/// Whether what was restored is where it belongs; `None` where neither of the two is to be found any more.
+fn is_in_place(holder: &Dir, place: &OsStr, slots: &Dir, swap: &Swap) -> Result<Option<bool>> {
+    let out = slots.try_stat(&swap.slot)?.map(|stat| stat.ino);
+    let there = holder.try_stat(place)?.map(|stat| stat.ino);
+    Ok(match (out, there) {
+        (Some(out), _) if out == swap.new => Some(false),
+        (Some(out), _) if Some(out) == swap.old => Some(true),
+        (_, Some(there)) if there == swap.new => Some(true),
+        (_, Some(there)) if Some(there) == swap.old => Some(false),
+        _ => None,
+    })
+}
+
+/// Atomically, whichever of the two is there.
+fn exchange(holder: &Dir, place: &OsStr, slots: &Dir, slot: &str) -> Result<()> {
+    let (there, out) = (holder.try_stat(place)?.is_some(), slots.try_stat(slot)?.is_some());
+    let moved = match (there, out) {
+        (_, false) => holder.rename(place, slots, slot, Rename::NoReplace),
+        (true, true) => holder.rename(place, slots, slot, Rename::Exchange),
+        (false, true) => slots.rename(slot, holder, place, Rename::NoReplace),
+    };
+    moved.map_err(|e| explained(&holder.path_of(place), e))
+}
+
+fn explained(path: &std::path::Path, e: Error) -> Error {
+    use nix::libc::{EBUSY, EINVAL, EXDEV};
+    let (why, hint) = match e.os_code() {
+        Some(EXDEV) => (
+            "it is on another filesystem than the place for what it is exchanged for, or behind another mount",
+            "restore with `--to` to a directory beside it",
+        ),
+        Some(EBUSY) => (
+            "it is a mount point, or one lies in it",
+            "restore with `--to` into a directory in it, and let the writer use that",
+        ),
+        Some(EINVAL) => (
+            "this filesystem cannot exchange two names at once",
+            "restore with `--to`, and put it in place yourself while nobody writes",
+        ),
+        _ => return e,
+    };
+    let what = format!("{} cannot be exchanged: {why}", path.display());
+    ValidationError::Refused { what, path: Some(path.to_owned()), hint: Some(hint.into()) }.into()
+}
+
+pub(super) fn malformed(data: &Dir, file: &str, why: &str) -> Error {
+    ValidationError::Refused {
+        what: format!("{}: {why}: a broker does not start over it", data.path_of(file).display()),
+        path: Some(data.path_of(file)),
+        hint: Some("mend it, or remove it: a broker does without".into()),
+    }
+    .into()
+}
+
+pub(super) fn open_if_there(dir: &Dir, name: impl AsRef<OsStr>) -> Result<Option<Dir>> {
+    match dir.open_dir(name) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The partitions of a data directory that have a store in them.
+fn parts_with_stores(data: &Dir) -> Result<Vec<OsString>> {
+    let mut found = Vec::new();
+    for entry in data.list()? {
+        let is_part =
+            entry.kind == FileKind::Dir && entry.name.to_str().and_then(datadir::parse_partition_name).is_some();
+        if is_part && data.try_stat(std::path::Path::new(&entry.name).join(IN_LOG))?.is_some() {
+            found.push(entry.name);
+        }
+    }
+    Ok(found)
+}
+
+fn bring_store(from: &Dir, to: &Dir, observer: &Observer) -> Result<()> {
+    if from.try_stat(IN_LOG)?.is_none_or(|stat| stat.kind != FileKind::Dir) {
+        return Ok(());
+    }
+    if to.try_stat(IN_LOG)?.is_some() {
+        let (here, there) = (to.path_of(IN_LOG), from.path_of(IN_LOG));
+        observer.warn(&format!("{} is another store than {}, which stays there", here.display(), there.display()));
+        return Ok(());
+    }
+    from.rename(IN_LOG, to, IN_LOG, Rename::NoReplace)?;
+    to.sync()?;
+    from.sync()
+}
