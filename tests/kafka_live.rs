@@ -121,6 +121,46 @@ fn one_load(mount: &Mount, version: &'static str, snapshots: usize, end: End, se
     compared
 }
 
+/// A broker over several disks: what is on one of them knows of the other.
+#[test]
+fn the_directories_of_one_broker_are_one_snapshot() {
+    if !kit_works() {
+        return;
+    }
+    let Some(mount) = Mount::sized(Kind::Xfs, 2000) else { return };
+    let dirs = ["one", "two"].map(|name| mount.path().join(name));
+    let log_dirs = format!("log.dirs={},{}", dirs[0].display(), dirs[1].display());
+    let node = Node::new(mount.path().join("node"), None, &[&log_dirs]);
+    node.run("start", &[]);
+    let mut load = Load::begin(&node, mount.path(), 150, 1);
+    thread::sleep(Duration::from_secs(6));
+    let managers = dirs.each_ref().map(|dir| manager(dir));
+    let before = load.mark();
+    let created = managers[0].create().with(&managers[1]).run_all().unwrap();
+    let after = load.mark();
+    let (_, history) = load.end();
+    node.run("kill", &[]);
+
+    let [one, two] = created.as_slice() else { panic!("two parts: {created:?}") };
+    let id = &one.snapshot.id;
+    assert_eq!(*id, two.snapshot.id);
+    for (part, other) in [(0, 1), (1, 0)] {
+        let info = managers[part].get(id).unwrap();
+        assert!(!info.logs.is_empty() && info.set[0].source == dirs[other].to_str().unwrap(), "{info:?}");
+        assert_eq!(info.incomplete, None);
+        fs::remove_dir_all(&dirs[part]).unwrap();
+        managers[part].restore_id(id, RestoreOptions::to(&dirs[part])).unwrap();
+    }
+    node.run("start", &[]);
+    let compared = History::read(&history).judge(&node, &before, &after, &mount.path().join("served"));
+    println!("two directories: {compared:?}");
+    node.run("kill", &[]);
+
+    managers[1].delete(id).unwrap();
+    let listed = managers[0].list().unwrap();
+    assert!(listed[0].incomplete.as_ref().unwrap().contains("two.snapshots"), "{listed:?}");
+}
+
 /// The restored broker takes records and serves them.
 fn goes_on(node: &Node, context: &str) {
     let end = |topic: &str| {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use cowlog::log::Codec;
 use cowlog::{BatchBuilder, Log, LogConfig, LogReader};
-use kafka::{Node, free_ports, kit, kit_works};
+use kafka::{Node, kit, kit_works};
 
 const T0: i64 = 1_735_998_123_000;
 
@@ -93,8 +93,7 @@ fn a_broker_serves_what_log_writes() {
         return;
     }
     let temp = tempfile::tempdir().unwrap();
-    let node = Node(temp.path().join("node"));
-    kit(&["new", node.path(), &free_ports().to_string()]);
+    let node = Node::new(temp.path().join("node"), None, &[]);
     kit(&["start", node.path()]);
     for codec in Codec::ALL {
         kit(&["client", node.path(), "topic", &format!("log-{codec}"), "1", "retention.ms=-1"]);

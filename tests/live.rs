@@ -351,6 +351,41 @@ fn what_is_rewritten_below_the_marks_is_never_taken_for_whole() {
     });
 }
 
+/// A power cut at every change while a snapshot of two directories is taken: both parts are there, or neither, or the one that
+/// is says what it lacks.
+#[test]
+fn a_part_without_the_others_says_so() {
+    let mut seen = [false; 3];
+    for changes in 0.. {
+        let fs = stage(true);
+        let more = open(&fs, "/").make_dir("more", 0o755).unwrap();
+        put(&more, "meta.properties", b"version=1\ncluster.id=abc\nnode.id=1\n");
+        make_partition(&more, "other-0", "other");
+        let managers = ["/data", "/more"].map(|source| {
+            let config =
+                SnapshotConfig { min_interval: Duration::ZERO, clock: fs.clock(), ..SnapshotConfig::default() };
+            SnapshotManager::open_on(Arc::new(fs.clone()), source, config).unwrap()
+        });
+        fs.cut_power_after(changes);
+        let taken = managers[0].create().with(&managers[1]).run_all();
+        fs.power_on();
+        let parts = managers.each_ref().map(|manager| manager.list().unwrap());
+        let there = parts.iter().flatten().count();
+        seen[there] = true;
+        if there == 1 {
+            let incomplete = parts.iter().flatten().all(|part| part.incomplete.is_some());
+            assert!(incomplete && taken.is_err(), "after {changes} changes: {parts:?}");
+        } else {
+            assert!(parts.iter().flatten().all(|part| part.incomplete.is_none()), "{parts:?}");
+        }
+        if let Ok(taken) = taken {
+            assert_eq!((there, taken.len()), (2, 2));
+            break;
+        }
+    }
+    assert_eq!(seen, [true; 3]);
+}
+
 /// Where the broker is not sure yet of what it wrote, a hard link would reach it.
 #[test]
 fn only_what_is_below_both_marks_is_linked_from_a_running_broker() {

@@ -18,34 +18,55 @@ use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Result, ValidationError};
 use crate::fs::{Dir, Identity, Method, Open};
 use crate::kafka::live::Turn;
-use crate::store::{DirManifest, LeftOut, Manifest, SourceKind, SourceManifest, Store, VERSION, rfc3339};
+use crate::store::{DirManifest, LeftOut, Manifest, SetMember, SourceKind, SourceManifest, Store, VERSION, rfc3339};
 
-/// Gets the source into the staging directory.
-pub(super) fn assemble(
-    manager: &SnapshotManager,
-    store: &Store,
-    mut source: Source,
-    staged: &StagedSnapshot,
-    previous: Option<&Previous>,
-    context: &Context<'_>,
-) -> Result<Assembled> {
-    let has_root = source.logs.iter().all(|l| !l.prefix.is_empty());
-    let previous_root = if has_root { previous_log(previous, "")? } else { None };
-    let mut root = Capture::new(&source.dir, staged.dir().clone(), "", previous_root.as_ref());
-    root.expect(source.root_files.iter().map(|name| Wanted::side(name.clone())).collect(), context);
-    let with_logs = if source.broker.is_some() {
-        // Before anything is listed that goes on.
-        root.inherit(context)?;
-        root.share_rest(context)?;
-        None
-    } else {
-        Some(&mut root)
-    };
-    let mut taken = take_logs(store, &source, staged, previous, with_logs, context)?;
-    let root = root.into_staged();
-    source.still_at_rest()?;
-    source.left_out.append(&mut taken.left_out);
-    finish(manager, source, staged, root, taken, context.now)
+/// One directory that is to get into a staging directory.
+pub(super) struct Share<'a> {
+    pub(super) manager: &'a SnapshotManager,
+    pub(super) store: &'a Store,
+    pub(super) source: Source,
+    pub(super) staged: &'a StagedSnapshot,
+    pub(super) previous: Option<&'a Previous>,
+    /// The other parts of the snapshot.
+    pub(super) set: Vec<SetMember>,
+    pub(super) context: &'a Context<'a>,
+}
+
+/// Gets the sources into their staging directories: the logs of each all at once, or, from a running broker, turn by turn
+/// over all its directories. A log is listed in its own turn, so that it reaches at least as far as those of the turns before
+/// it know.
+pub(super) fn assemble(mut shares: Vec<Share<'_>>) -> Result<Vec<Assembled>> {
+    let roots = shares.iter().map(Share::previous_root).collect::<Result<Vec<_>>>()?;
+    let begun = shares.iter().zip(&roots).map(|(share, root)| Ongoing::begin(share, root.as_ref()));
+    let mut ongoing = begun.collect::<Result<Vec<_>>>()?;
+    for turn in Turn::ALL {
+        if turn == Turn::Metadata {
+            ongoing.iter_mut().try_for_each(Ongoing::take_what_is_new)?;
+        }
+        ongoing.iter_mut().try_for_each(|one| one.take_turn(turn))?;
+    }
+    let taken = ongoing.into_iter().map(Ongoing::end).collect::<Result<Vec<_>>>()?;
+    for (share, (taken, _)) in shares.iter_mut().zip(&taken) {
+        share.source.still_at_rest()?;
+        share.source.left_out.extend(taken.left_out.iter().cloned());
+    }
+    shares.into_iter().zip(taken).map(|(share, (taken, root))| finish(share, root, taken)).collect()
+}
+
+impl Share<'_> {
+    fn previous_root(&self) -> Result<Option<PreviousLog<'_>>> {
+        let has_root = self.source.logs.iter().all(|l| !l.prefix.is_empty());
+        if has_root { previous_log(self.previous, "") } else { Ok(None) }
+    }
+}
+
+/// A source on its way.
+struct Ongoing<'a> {
+    share: &'a Share<'a>,
+    root: Capture<'a>,
+    /// What all logs need that were taken so far.
+    plan: Plan,
+    taken: Taken,
 }
 
 /// The logs as far as they were taken.
@@ -73,86 +94,96 @@ impl Taken {
     }
 }
 
-/// Takes the logs: all at once, or, from a running broker, turn by turn. A log is listed in its own turn, so that it reaches at
-/// least as far as those of the turns before it know.
-fn take_logs<'a>(
-    store: &Store,
-    source: &'a Source,
-    staged: &StagedSnapshot,
-    previous: Option<&'a Previous>,
-    mut root: Option<&mut Capture<'a>>,
-    context: &Context<'_>,
-) -> Result<Taken> {
-    let mut taken = Taken::default();
-    let mut plan = Plan::default();
-    if source.broker.is_none() {
-        let all: Vec<&SourceLog> = source.logs.iter().collect();
-        take(store, &all, staged, previous, (&mut root, &mut plan), &mut taken, context)?;
-        return Ok(taken);
-    }
-    for turn in Turn::ALL {
-        if turn == Turn::Metadata {
-            take_what_is_new(source, staged, &mut taken, context)?;
+impl<'a> Ongoing<'a> {
+    fn begin(share: &'a Share<'a>, previous_root: Option<&'a PreviousLog<'a>>) -> Result<Self> {
+        let (source, context) = (&share.source, share.context);
+        let mut root = Capture::new(&source.dir, share.staged.dir().clone(), "", previous_root);
+        root.expect(source.root_files.iter().map(|name| Wanted::side(name.clone())).collect(), context);
+        if source.broker.is_some() {
+            // A broker's checkpoints must not be newer than its logs: before anything is listed that goes on.
+            root.inherit(context)?;
+            root.share_rest(context)?;
         }
-        let logs: Vec<&SourceLog> = source.logs.iter().filter(|log| log.turn() == turn).collect();
-        take(store, &logs, staged, previous, (&mut root, &mut plan), &mut taken, context)?;
+        Ok(Ongoing { share, root, plan: Plan::default(), taken: Taken::default() })
     }
-    refuse_missing(source, &taken, context)?;
-    Ok(taken)
-}
 
-/// Takes some logs, and what is expected of the root. `plan` is what all need that were taken so far.
-fn take(
-    store: &Store,
-    sources: &[&SourceLog],
-    staged: &StagedSnapshot,
-    previous: Option<&Previous>,
-    (root, plan): (&mut Option<&mut Capture<'_>>, &mut Plan),
-    taken: &mut Taken,
-    context: &Context<'_>,
-) -> Result<()> {
-    let (previous_logs, looks) = rayon::join(
-        || sources.par_iter().map(|log| previous_log(previous, &log.prefix)).collect::<Result<Vec<_>>>(),
-        || sources.par_iter().map(|log| log.look(context.now)).collect::<Result<Vec<_>>>(),
-    );
-    let (previous_logs, looks) = (previous_logs?, looks?);
-    let in_logs: usize = looks.iter().map(Look::files).sum();
-    context.observer.phase("share", (in_logs + root.as_ref().map_or(0, |root| root.expected())) as u64, 0);
-    let mut logs = Ok(Vec::new());
-    rayon::in_place_scope(|scope| {
-        scope.spawn(|_| {
-            let begun = sources.par_iter().zip(looks).zip(&previous_logs);
-            let begun = begun.map(|((log, look), previous)| begin(log, look, staged, previous.as_ref(), context));
-            logs = begun.collect::<Result<Vec<_>>>();
-            context.ahead.begin();
+    /// What nobody writes to is taken in one turn.
+    fn take_turn(&mut self, turn: Turn) -> Result<()> {
+        let source = &self.share.source;
+        let due = |log: &&SourceLog| if source.broker.is_some() { log.turn() == turn } else { turn == Turn::Data };
+        let logs: Vec<&SourceLog> = source.logs.iter().filter(due).collect();
+        if logs.is_empty() && turn != Turn::Data { Ok(()) } else { self.take(&logs) }
+    }
+
+    fn take(&mut self, sources: &[&SourceLog]) -> Result<()> {
+        let Share { store, staged, previous, context, .. } = *self.share;
+        let (previous_logs, looks) = rayon::join(
+            || sources.par_iter().map(|log| previous_log(previous, &log.prefix)).collect::<Result<Vec<_>>>(),
+            || sources.par_iter().map(|log| log.look(context.now)).collect::<Result<Vec<_>>>(),
+        );
+        let (previous_logs, looks) = (previous_logs?, looks?);
+        let in_logs: usize = looks.iter().map(Look::files).sum();
+        context.observer.phase("share", (in_logs + self.root.expected()) as u64, 0);
+        let mut logs = Ok(Vec::new());
+        rayon::in_place_scope(|scope| {
+            scope.spawn(|_| {
+                let begun = sources.par_iter().zip(looks).zip(&previous_logs);
+                let begun = begun.map(|((log, look), previous)| begin(log, look, staged, previous.as_ref(), context));
+                logs = begun.collect::<Result<Vec<_>>>();
+                context.ahead.begin();
+            });
+            // Everybody would wait for the manifests. Not in the pool: a worker that waits for another makes links
+            // meanwhile, all of a large directory.
+            previous.and_then(Previous::loaded)
         });
-        // Everybody would wait for the manifests. Not in the pool: a worker that waits for another makes links meanwhile,
-        // all of a large directory.
-        previous.and_then(Previous::loaded)
-    });
-    let mut logs = logs?;
-    logs.par_iter_mut().try_for_each(|log| log.inherit(context))?;
-    if let Some(root) = root {
-        root.inherit(context)?;
-        *plan = *plan + root.plan(context)?;
-    }
-    let mut copied = 0;
-    for log in &mut logs {
-        let its = log.plan(context)?;
-        (*plan, copied) = (*plan + its, its.copied.saturating_add(copied));
-    }
-    context.budget.accept(plan)?;
-    store.dir().expect_room(copied)?;
+        let mut logs = logs?;
+        logs.par_iter_mut().try_for_each(|log| log.inherit(context))?;
+        self.root.inherit(context)?;
+        let mut copied = 0;
+        let root = self.root.plan(context)?;
+        for its in std::iter::once(Ok(root)).chain(logs.iter_mut().map(|log| log.plan(context))) {
+            let its = its?;
+            (self.plan, copied) = (self.plan + its, its.copied.saturating_add(copied));
+        }
+        context.budget.accept(&self.plan)?;
+        store.dir().expect_room(copied)?;
 
-    // A broker's checkpoints must not be newer than its logs: they go first.
-    if let Some(root) = root {
-        root.share_rest(context)?;
+        // A broker's checkpoints must not be newer than its logs: they go first.
+        self.root.share_rest(context)?;
+        let outcomes = logs.into_par_iter().map(|log| Ok((log.log(), log.finish(context)?)));
+        for (log, outcome) in outcomes.collect::<Result<Vec<_>>>()? {
+            self.taken.add(log, outcome, staged)?;
+        }
+        Ok(())
     }
-    let outcomes = logs.into_par_iter().map(|log| Ok((log.log(), log.finish(context)?)));
-    for (log, outcome) in outcomes.collect::<Result<Vec<_>>>()? {
-        taken.add(log, outcome, staged)?;
+
+    /// Partitions that were made while the others were taken. The cluster's metadata, which is taken last, will know them.
+    fn take_what_is_new(&mut self) -> Result<()> {
+        let Share { source, staged, context, .. } = self.share;
+        if source.broker.is_none() {
+            return Ok(());
+        }
+        let taken = &mut self.taken;
+        let metadata: Vec<&str> =
+            source.logs.iter().filter(|log| log.turn() == Turn::Metadata).map(|log| log.prefix.as_str()).collect();
+        let known = |name: &str| {
+            let missing = taken.missing.iter().any(|missing| missing.path == name);
+            missing || taken.logs.iter().any(|log| log.manifest.dir == name) || metadata.contains(&name)
+        };
+        for log in source.partitions_but(known, context.deadline, context.observer)? {
+            let mut attempt = begin(&log, log.look(context.now)?, staged, None, context)?;
+            attempt.inherit(context)?;
+            attempt.plan(context)?;
+            let outcome = attempt.finish(context)?;
+            taken.add(&log, outcome, staged)?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn end(self) -> Result<(Taken, Vec<Staged>)> {
+        refuse_missing(&self.share.source, &self.taken, self.share.context)?;
+        Ok((self.taken, self.root.into_staged()))
+    }
 }
 
 fn begin<'a>(
@@ -167,24 +198,6 @@ fn begin<'a>(
         prefix => staged.dir().make_dir(prefix, log.dir.stat_self()?.mode & 0o777 | 0o700)?,
     };
     Attempt::begin(log, look, dir, previous, context)
-}
-
-/// Partitions that were made while the others were taken. The cluster's metadata, which is taken last, will know them.
-fn take_what_is_new(source: &Source, staged: &StagedSnapshot, taken: &mut Taken, context: &Context<'_>) -> Result<()> {
-    let metadata: Vec<&str> =
-        source.logs.iter().filter(|log| log.turn() == Turn::Metadata).map(|log| log.prefix.as_str()).collect();
-    let known = |name: &str| {
-        let missing = taken.missing.iter().any(|missing| missing.path == name);
-        missing || taken.logs.iter().any(|log| log.manifest.dir == name) || metadata.contains(&name)
-    };
-    for log in source.partitions_but(known, context.deadline, context.observer)? {
-        let mut attempt = begin(&log, log.look(context.now)?, staged, None, context)?;
-        attempt.inherit(context)?;
-        attempt.plan(context)?;
-        let outcome = attempt.finish(context)?;
-        taken.add(&log, outcome, staged)?;
-    }
-    Ok(())
 }
 
 /// A snapshot lacks a log only if that was allowed, and never all of them.
@@ -215,14 +228,8 @@ fn previous_log<'a>(previous: Option<&'a Previous>, prefix: &'a str) -> Result<O
 }
 
 /// Digests, durability of the new bytes, and the manifest.
-fn finish(
-    manager: &SnapshotManager,
-    source: Source,
-    staged: &StagedSnapshot,
-    root: Vec<Staged>,
-    taken: Taken,
-    now: i64,
-) -> Result<Assembled> {
+fn finish(share: Share<'_>, root: Vec<Staged>, taken: Taken) -> Result<Assembled> {
+    let Share { manager, source, staged, set, context: Context { now, .. }, .. } = share;
     let observer = &manager.config().observer;
     let mut dirs = vec![DirManifest::new("", &source.dir.attributes()?)];
     let mut left_out = source.left_out.clone();
@@ -269,14 +276,15 @@ fn finish(
         version: VERSION,
         requires: Vec::new(),
         id: staged.id(),
-        created_at: rfc3339(now),
-        created_ms: now,
+        created_at: rfc3339(*now),
+        created_ms: *now,
         cowlog: env!("CARGO_PKG_VERSION").into(),
         source: source_manifest,
         logs,
         dirs,
         files: Vec::new(),
         missing,
+        set,
     };
     let dirs = staging.into_values().collect();
     Ok(Assembled { files, manifest, dirs, left_out, bytes_hashed: bytes_to_hash })

@@ -1,7 +1,7 @@
 //! How much may be copied because it cannot be shared.
 
 use std::ops::Add;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Result, ValidationError};
@@ -32,17 +32,17 @@ impl Add for Plan {
 
 /// What the copies of sealed data may add up to. Nothing is copied wholesale without having been asked for.
 #[derive(Debug)]
-pub(super) struct Budget<'a> {
+pub(super) struct Budget {
     /// `None`: a part of the source, known once there is a plan.
     asked: Option<u64>,
     limit: AtomicU64,
     copied: AtomicU64,
     source: Dir,
-    store: &'a Path,
+    store: PathBuf,
 }
 
-impl<'a> Budget<'a> {
-    pub(super) fn new(asked: Option<u64>, method: MethodChoice, source: &Dir, store: &'a Path) -> Self {
+impl Budget {
+    pub(super) fn new(asked: Option<u64>, method: MethodChoice, source: &Dir, store: PathBuf) -> Self {
         let asked = if method == MethodChoice::Copy { asked.or(Some(u64::MAX)) } else { asked };
         Budget { asked, limit: AtomicU64::new(0), copied: AtomicU64::new(0), source: source.clone(), store }
     }
@@ -66,7 +66,7 @@ impl<'a> Budget<'a> {
             bytes,
             limit: self.limit.load(Ordering::Relaxed),
             source_path: self.source.path().to_owned(),
-            store: self.store.into(),
+            store: self.store.clone(),
             advice: match is_mount(&self.source) {
                 true => {
                     "the source is the root of its filesystem, so nothing beside it can share with it: keep the log in \

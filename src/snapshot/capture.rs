@@ -16,7 +16,7 @@ use crate::store::{FileManifest, FileRole};
 pub(super) struct Context<'a> {
     pub(super) profile: Profile,
     pub(super) sharer: &'a Sharer,
-    pub(super) budget: &'a Budget<'a>,
+    pub(super) budget: &'a Budget,
     pub(super) observer: &'a Observer,
     /// Until when to try for a lock.
     pub(super) deadline: &'a Deadline,

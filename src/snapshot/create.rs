@@ -2,23 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::ahead::{Ahead, Links, missed};
-use super::assemble::assemble;
-use super::budget::Budget;
-use super::capture::Context;
-use super::describe::Described;
 use super::manager::SnapshotManager;
-use super::outcome::{Created, SnapshotInfo};
-use super::previous::Previous;
-use super::source::Source;
-use super::staging::StagedSnapshot;
-use crate::error::{ConcurrencyError, Error, Result, ValidationError};
-use crate::fs::{Deadline, Dir, LockMode, Sharer, settle, try_lock_dir};
+use super::outcome::Created;
+use super::take::{How, Part, take};
+use crate::error::{Result, ValidationError};
 use crate::log::HeldCut;
-use crate::store::{Record, State, Store};
+use crate::store::State;
 
 /// A snapshot about to be taken; see [`SnapshotManager::create`].
 #[derive(Debug)]
@@ -30,11 +21,20 @@ pub struct Create<'m> {
     allow_partial: bool,
     tags: BTreeSet<String>,
     cut: Option<HeldCut>,
+    others: Vec<&'m SnapshotManager>,
 }
 
 impl<'m> Create<'m> {
     pub(super) fn new(manager: &'m SnapshotManager) -> Self {
-        Create { manager, force: false, accept_loss: false, allow_partial: false, tags: BTreeSet::new(), cut: None }
+        Create {
+            manager,
+            force: false,
+            accept_loss: false,
+            allow_partial: false,
+            tags: BTreeSet::new(),
+            cut: None,
+            others: Vec::new(),
+        }
     }
 
     /// Passes over `min_interval`.
@@ -70,43 +70,89 @@ impl<'m> Create<'m> {
         self
     }
 
-    /// Takes the snapshot.
+    /// Takes another data directory along: the `log.dirs` of one broker. What is taken of each lies in its own store, under the
+    /// same id; each part names the stores and roots of the others. Nothing is published before all of it is staged; where
+    /// only some parts are there, listings say so ([`SnapshotInfo::incomplete`](super::SnapshotInfo::incomplete)).
+    pub fn with(mut self, other: &'m SnapshotManager) -> Self {
+        self.others.push(other);
+        self
+    }
+
+    /// Takes the snapshot; of several directories this gives the first one's part.
     ///
     /// After `Ok` it is published and survives a power cut at any later moment. After an error nothing is listed
     /// that was not before, and what was staged is removed; only an error of the very last sync leaves the outcome
     /// unknown, and says so. The log is never written to.
     ///
+    /// A log that a broker is writing to is taken without its help: one moment of its history, or `Busy` where five more tries
+    /// did not get one. Logs are taken one after the other; how far apart their moments may be, and what a broker makes of
+    /// that, is in `docs/kafka.md`.
+    ///
     /// # Errors
     ///
-    /// `Validation`: no such source, not a log, too much to copy, more or longer tags than there may be. `Concurrency`: too soon after the last snapshot, a
-    /// lock not had in time, a broker runs on the source. `Filesystem`: disk full, permission, I/O.
+    /// `Validation`: no such source, not a log, too much to copy, more or longer tags than there may be. `Concurrency`:
+    /// too soon after the last snapshot, a lock not had in time, a broker was started on the source meanwhile, or a log
+    /// of one that runs did not come to rest. `Filesystem`: disk full, permission, I/O.
     /// `Integrity`: a cut was given and the log does not hold it; records are gone that were safe on the disk.
     /// `Interrupted`: the observer was cancelled.
     pub fn run(self) -> Result<Created> {
+        let nothing = || ValidationError::refused("nothing was taken; this is a fault of cowlog");
+        self.run_all()?.into_iter().next().ok_or_else(|| nothing().into())
+    }
+
+    /// The same, with the part of each directory in the order in which they were given.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); and where a part could not be published that others had been published before it.
+    pub fn run_all(mut self) -> Result<Vec<Created>> {
         let started = Instant::now();
-        let Create { manager, force, accept_loss, allow_partial, tags, cut } = self;
-        check_tags(tags.iter().map(String::as_str))?;
-        let config = manager.config();
-        let observer = &config.observer;
-        let deadline = manager.deadline();
-        let in_data_store = manager.location()?.is_some_and(|found| found.scope.is_some());
-        let source = Source::open(
-            manager.fs(),
-            (manager.source(), manager.scope()),
-            config.profile,
-            in_data_store,
-            cut,
-            &deadline,
-            observer,
-        )?;
-        let (store, made) = manager.make_store(&source)?;
-        let state = State { tags, ..State::default() };
-        let created = take(manager, &store, source, (force, accept_loss, allow_partial), state, started);
-        if made && created.is_err() {
-            store.abandon();
+        check_tags(self.tags.iter().map(String::as_str))?;
+        let mut managers = vec![self.manager];
+        managers.append(&mut self.others);
+        refuse_mixed(&managers, self.cut.is_some())?;
+        let mut cut = self.cut.take();
+        let mut parts = Vec::with_capacity(managers.len());
+        for manager in managers {
+            match Part::open(manager, cut.take()) {
+                Ok(part) => parts.push(part),
+                Err(e) => {
+                    parts.iter().for_each(Part::abandon);
+                    return Err(e);
+                }
+            }
+        }
+        let how = How {
+            force: self.force,
+            accept_loss: self.accept_loss,
+            allow_partial: self.allow_partial,
+            state: State { tags: self.tags, ..State::default() },
+            started,
+        };
+        let created = take(&mut parts, &how);
+        if created.is_err() {
+            parts.iter().for_each(Part::abandon);
         }
         created
     }
+}
+
+/// Each directory has a store of its own, and is taken once.
+fn refuse_mixed(managers: &[&SnapshotManager], cut: bool) -> Result<()> {
+    let [first, _, ..] = managers else { return Ok(()) };
+    if cut || managers.iter().any(|m| m.config().store.is_some() || m.scope().is_some()) {
+        let what = "several directories are taken whole, each into its own store, and from outside";
+        return Err(ValidationError::refused(what).into());
+    }
+    let mut paths: Vec<PathBuf> = managers.iter().map(|m| first.fs().canonical(m.source())).collect();
+    paths.sort();
+    for (one, other) in paths.iter().zip(paths.iter().skip(1)) {
+        if other.starts_with(one) {
+            let what = format!("{} and {} are the same directory, or one in the other", one.display(), other.display());
+            return Err(ValidationError::refused(what).into());
+        }
+    }
+    Ok(())
 }
 
 /// What every listing shows is bounded.
@@ -125,134 +171,4 @@ pub(crate) fn check_tags<'a>(tags: impl Iterator<Item = &'a str>) -> Result<()> 
         true => Err(ValidationError::refused(format!("a snapshot has at most {MOST} tags")).into()),
         false => Ok(()),
     }
-}
-
-fn take(
-    manager: &SnapshotManager,
-    store: &Store,
-    source: Source,
-    (force, accept_loss, allow_partial): (bool, bool, bool),
-    state: State,
-    started: Instant,
-) -> Result<Created> {
-    let config = manager.config();
-    let observer = &config.observer;
-    let deadline = manager.deadline();
-    let now = config.clock.now();
-    refuse_strange_store(manager, store, &source)?;
-    let (staged, mut previous) = begin(manager, store, &source, force, now, &deadline)?;
-    let sharer = Sharer::new(config.method, observer);
-    let store_path = store.dir().path();
-    let budget = Budget::new(config.max_copy, config.method, &source.dir, store_path);
-    // The scope ends when all links have been tried.
-    let (mut described, links) = rayon::in_place_scope(|scope| {
-        let start = |links: Arc<Links>| scope.spawn(move |_| links.make());
-        let ahead = Ahead::new(&start);
-        let (sharer, budget) = (&sharer, &budget);
-        let (profile, deadline, ahead_of) = (source.profile, &deadline, &ahead);
-        let context =
-            Context { profile, sharer, budget, observer, deadline, ahead: ahead_of, now, accept_loss, allow_partial };
-        let assembled = assemble(manager, store, source, &staged, previous.as_ref(), &context)?;
-        // They are as large as the new ones; what is left of it keeps it from being deleted.
-        if let Some(manifests) = previous.as_mut().and_then(Previous::unload) {
-            scope.spawn(move |_| drop(manifests));
-        }
-        let described = Described::write(assembled, &staged, &state, observer)?;
-        Ok::<_, Error>((described, ahead.into_links()))
-    })?;
-    described.share_missed(&missed(&links)?, &staged, &sharer, &budget)?;
-    let Described { manifest, root, dirs, left_out, bytes_hashed, .. } = described;
-    settle(&dirs, manifest.files.len())?;
-    let record = Record::of(&manifest, &root, &state);
-    let missing = manifest.missing.clone();
-    // To give back the memory of a large one takes as long as to publish.
-    rayon::spawn(move || drop(manifest));
-    observer.publishing(&record.id.to_string(), &record.root);
-    observer.check()?;
-
-    let guard = store.lock(LockMode::Exclusive, &deadline)?;
-    if !force {
-        // Another create may have come first meanwhile, also one that began later: its age is that of now.
-        let records = store.reconcile()?.catalogue.snapshots;
-        let last = records.iter().rfind(|r| r.scope == record.scope && r.damaged.is_none());
-        too_soon(manager, last, config.clock.now())?;
-    }
-    let record = staged.publish(|| {
-        let record = store.published(record)?;
-        let catalogue = store.reconcile_with(Some(record.clone())).map(|reconciled| reconciled.catalogue);
-        store.settle(catalogue, &guard, observer)?;
-        Ok(record)
-    })?;
-    drop(guard);
-    Ok(Created {
-        snapshot: SnapshotInfo::of(record, store.dir().path()),
-        elapsed_ms: started.elapsed().as_secs_f64() * 1000.0,
-        bytes_hashed,
-        left_out,
-        missing,
-    })
-}
-
-/// Under the store's lock: is it time, which id, which snapshot to inherit from.
-fn begin(
-    manager: &SnapshotManager,
-    store: &Store,
-    source: &Source,
-    force: bool,
-    now: i64,
-    deadline: &Deadline,
-) -> Result<(StagedSnapshot, Option<Previous>)> {
-    let guard = store.lock(LockMode::Exclusive, deadline)?;
-    // Leftovers of the dead may be in the way of a full disk; that they cannot be removed is no reason to stop.
-    let _ = store.sweep(&guard);
-    let records = store.reconcile()?.catalogue.snapshots;
-    let of_scope = |r: &&Record| r.scope == source.scope && r.damaged.is_none();
-    if !force {
-        too_soon(manager, records.iter().rfind(of_scope), now)?;
-    }
-    let id = store.next_id(now, &guard)?;
-    let mode = store.dir().stat_self()?.mode & 0o777;
-    let staged = StagedSnapshot::begin(store.dir(), id, mode)?;
-    // The newest of the same scope, else the newest that holds it.
-    let newest = records.iter().filter(of_scope).rev();
-    let wider = records.iter().filter(|r| r.scope.holds(&source.scope) && r.damaged.is_none()).rev();
-    let held = newest.chain(wider).find_map(|r| {
-        let guard = try_lock_dir(store.dir(), r.id.to_string(), LockMode::Shared).ok().flatten()?;
-        Some((r.id, guard))
-    });
-    drop(guard);
-    let previous = held.and_then(|(id, guard)| Some(Previous::new(id, guard.dir()?.clone(), guard)));
-    Ok((staged, previous))
-}
-
-/// A store that was named must not be another source's: each would prune and restore what is the other's. Looked at before
-/// the store is locked: reading a manifest may take longer than others should wait.
-fn refuse_strange_store(manager: &SnapshotManager, store: &Store, source: &Source) -> Result<()> {
-    let Some(named) = &manager.config().store else { return Ok(()) };
-    let records = store.reconcile()?.catalogue.snapshots;
-    let last = records.iter().rfind(|r| r.scope == source.scope && r.damaged.is_none());
-    let Some(Ok(loaded)) = last.map(|r| store.load(r.id)) else { return Ok(()) };
-    let (theirs, ours) = (PathBuf::from(loaded.manifest.source.path), manager.fs().canonical(source.path()));
-    // One that is gone was moved.
-    if theirs == ours || Dir::open_on(manager.fs().clone(), &theirs).is_err() {
-        return Ok(());
-    }
-    Err(ValidationError::Refused {
-        what: format!("{} holds the snapshots of {}", named.display(), theirs.display()),
-        path: Some(named.clone()),
-        hint: Some("give each source a store of its own".into()),
-    }
-    .into())
-}
-
-fn too_soon(manager: &SnapshotManager, last: Option<&Record>, now: i64) -> Result<()> {
-    let min_interval = manager.config().min_interval;
-    let Some(last) = last else { return Ok(()) };
-    // A clock that went backwards makes the last one lie in the future: that is not "too soon".
-    let Ok(age) = u64::try_from(now.saturating_sub(last.timestamp)) else { return Ok(()) };
-    let age = Duration::from_millis(age);
-    if age < min_interval {
-        return Err(ConcurrencyError::TooSoon { last: last.id.to_string(), age, min_interval }.into());
-    }
-    Ok(())
 }

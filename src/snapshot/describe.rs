@@ -9,9 +9,9 @@ use super::budget::Budget;
 use super::capture::{Staged, path_in};
 use super::staging::StagedSnapshot;
 use crate::error::{Error, Result, ValidationError};
-use crate::fs::{Dir, File, Method, Open, Sharer, write_new_file, write_new_unsynced};
+use crate::fs::{Dir, File, Method, Open, Sharer, write_new_unsynced};
 use crate::observe::Observer;
-use crate::store::{self, DIGESTS, LeftOut, MANIFEST, Manifest, STATE, State};
+use crate::store::{self, DIGESTS, LeftOut, MANIFEST, Manifest};
 
 /// What stands in the staging directory, complete but for the manifests.
 pub(super) struct Assembled {
@@ -34,23 +34,17 @@ pub(super) struct Described {
 }
 
 impl Described {
-    /// Writes the manifests and the state.
-    pub(super) fn write(
-        assembled: Assembled,
-        staged: &StagedSnapshot,
-        state: &State,
-        observer: &Observer,
-    ) -> Result<Self> {
+    /// Writes the manifests.
+    pub(super) fn write(assembled: Assembled, staged: &StagedSnapshot, observer: Option<&Observer>) -> Result<Self> {
         let Assembled { mut files, mut manifest, dirs, left_out, bytes_hashed } = assembled;
-        observer.phase("sync", 0, 0);
+        if let Some(observer) = observer {
+            observer.phase("sync", 0, 0);
+        }
         files.sort_unstable_by(|a, b| a.manifest.path.cmp(&b.manifest.path));
         let digest = |file: &Staged| file.digest.ok_or_else(|| unread(&file.manifest.path));
         let digests = files.iter().map(digest).collect::<Result<Vec<_>>>()?;
         manifest.files = files.into_iter().map(|file| file.manifest).collect();
         let root = write_manifests(staged.dir(), &manifest, &digests)?;
-        if *state != State::default() {
-            write_new_file(staged.dir(), STATE, &state.to_bytes()?, 0o666)?;
-        }
         Ok(Described { manifest, digests, root, dirs, left_out, bytes_hashed })
     }
 
@@ -61,7 +55,7 @@ impl Described {
         missed: &[Missed<'_>],
         staged: &StagedSnapshot,
         sharer: &Sharer,
-        budget: &Budget<'_>,
+        budget: &Budget,
     ) -> Result<()> {
         if missed.is_empty() {
             return Ok(());

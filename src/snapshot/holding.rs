@@ -3,6 +3,7 @@
 use super::manager::{SnapshotManager, no_such};
 use super::outcome::{Restored, SnapshotInfo};
 use super::restore_options::RestoreOptions;
+use super::set;
 use crate::error::Result;
 use crate::store::{IdQuery, Record, Scope, Store};
 
@@ -12,7 +13,7 @@ impl SnapshotManager {
     pub fn holding(&self, part: &Scope) -> Result<Vec<SnapshotInfo>> {
         let Some(store) = self.find_store()? else { return Ok(Vec::new()) };
         let records = self.holding_records(&store, part)?;
-        Ok(records.into_iter().map(|record| SnapshotInfo::of(record, store.dir().path())).collect())
+        Ok(records.into_iter().map(|record| set::found(self.fs(), record, store.dir().path())).collect())
     }
 
     /// Restores a topic or a partition from any snapshot that holds it. `latest` is the latest that holds all of it.

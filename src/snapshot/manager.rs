@@ -7,6 +7,7 @@ use super::config::SnapshotConfig;
 use super::create::Create;
 use super::inside;
 use super::outcome::SnapshotInfo;
+use super::set;
 use super::source::Source;
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::{Deadline, Fs, LockMode, OsFs, VolumeKind};
@@ -101,7 +102,7 @@ impl SnapshotManager {
     /// believed are among them, with [`SnapshotInfo::damaged`] set.
     pub fn list(&self) -> Result<Vec<SnapshotInfo>> {
         let Some(store) = self.find_store()? else { return Ok(Vec::new()) };
-        Ok(self.records(&store)?.into_iter().map(|r| SnapshotInfo::of(r, store.dir().path())).collect())
+        Ok(self.records(&store)?.into_iter().map(|r| set::found(&self.fs, r, store.dir().path())).collect())
     }
 
     /// One snapshot: `latest`, an id, its digits, or the beginning of either.
@@ -118,7 +119,7 @@ impl SnapshotManager {
             Some(record) => record,
             None => Record::from(&loaded),
         };
-        Ok(SnapshotInfo::of(record, store.dir().path()))
+        Ok(set::found(&self.fs, record, store.dir().path()))
     }
 
     /// What the manifests of a snapshot say, once they have been found to hold.

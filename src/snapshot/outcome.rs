@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::Damage;
 use crate::fs::Method;
-use crate::store::{LeftOut, LogRecord, Record, rfc3339};
+use crate::store::{LeftOut, LogRecord, Record, SetMember, rfc3339};
 
 /// One snapshot, as `create` and `list` show it.
 #[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
@@ -69,6 +69,12 @@ pub struct SnapshotInfo {
     /// What is wrong with it, as far as is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
+    /// The other directories that it was taken of, and where their parts are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<SetMember>,
+    /// Which of these parts is missing, as listings find it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
 }
 
 impl SnapshotInfo {
@@ -97,6 +103,8 @@ impl SnapshotInfo {
             oldest_read: record.oldest_read.map(rfc3339),
             verified: record.verified.map(|(at, level, ok)| Verified { at: rfc3339(at), at_ms: at, level, ok }),
             damaged: record.damaged,
+            set: record.set,
+            incomplete: None,
         }
     }
 }

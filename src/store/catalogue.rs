@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::SnapshotId;
 use super::load::Loaded;
-use super::manifest::{LogManifest, Manifest, Scope};
+use super::manifest::{LogManifest, Manifest, Scope, SetMember};
 use super::sealed;
 use super::state::State;
 use crate::error::Result;
@@ -75,6 +75,12 @@ pub struct Record {
     /// From the state: time, level, result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<(i64, String, bool)>,
+    /// The other directories that it was taken of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<SetMember>,
+    /// From the state: the roots of these parts, by their stores.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_roots: BTreeMap<String, String>,
     /// Why it is not to be believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
@@ -178,6 +184,7 @@ impl Record {
             exposed,
             oldest_read: manifest.files.iter().map(|f| f.read_at).min(),
             root: root.to_hex().to_string(),
+            set: manifest.set.clone(),
             damaged: None,
             seen: None,
             ..Record::unknown(manifest.id, "")
@@ -207,6 +214,8 @@ impl Record {
             state_unreadable: false,
             tags: BTreeSet::new(),
             verified: None,
+            set: Vec::new(),
+            set_roots: BTreeMap::new(),
             damaged: Some(why.into()),
             seen: None,
         }
@@ -225,6 +234,7 @@ impl Record {
             self.seen = None;
         }
         self.tags = state.tags.clone();
+        self.set_roots = state.roots.clone();
         self.verified = state.verified.as_ref().map(|v| (v.at, v.level.clone(), v.ok));
         self
     }

@@ -14,7 +14,7 @@ use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
 use crate::fs::Dir;
 
 /// A manifest of a million files is below this.
-const MAX_MANIFEST: u64 = 1 << 30;
+pub(crate) const MAX_MANIFEST: u64 = 1 << 30;
 const MAX_STATE: u64 = 64 << 20;
 
 /// A snapshot whose manifests hold. Its data files have not been looked at.

@@ -46,6 +46,19 @@ pub struct Manifest {
     /// Logs of the source that are not in it although they should be: they did not come to rest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<LeftOut>,
+    /// The other directories that it was taken of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<SetMember>,
+}
+
+/// One directory of a snapshot of several: its part lies in its own store, under the same id.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetMember {
+    /// The directory.
+    pub source: String,
+    /// Its store.
+    pub store: String,
 }
 
 /// Something of the source that a snapshot does not contain.

@@ -35,9 +35,11 @@ pub(crate) use digests::lines;
 pub(crate) use id::StoreName;
 pub use id::{IdQuery, SnapshotId};
 pub use load::Loaded;
+pub(crate) use load::MAX_MANIFEST;
 pub use locate::{Location, beside, locate, partition_scope, places};
 pub use manifest::{
-    DirManifest, FileManifest, FileRole, LeftOut, LogManifest, Manifest, Scope, SourceKind, SourceManifest, VERSION,
+    DirManifest, FileManifest, FileRole, LeftOut, LogManifest, Manifest, Scope, SetMember, SourceKind, SourceManifest,
+    VERSION,
 };
 pub use state::{State, Verification};
 pub use time::rfc3339;

@@ -1,13 +1,13 @@
 //! `state.json`: what may change about a snapshot after it was published.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::sealed;
 use crate::error::{Damage, Result};
 
-/// Pins, tags and verifications. Losing them loses no data.
+/// Pins, tags, verifications, and the roots of other parts. Losing them loses no data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Never pruned, never counted.
@@ -19,6 +19,9 @@ pub struct State {
     /// The last time that every byte was read.
     #[serde(default)]
     pub verified: Option<Verification>,
+    /// Of a snapshot of several directories: the roots of the other parts, by their stores.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roots: BTreeMap<String, String>,
     /// True where the file could not be read: then nothing in here is known, and the snapshot counts as pinned.
     #[serde(skip)]
     pub unreadable: bool,

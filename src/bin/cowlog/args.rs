@@ -143,8 +143,9 @@ pub struct Topics {
 
 #[derive(Debug, Args)]
 pub struct Create {
-    #[command(flatten)]
-    pub source: Source,
+    /// A log directory, or a directory of log directories; several are the log.dirs of one broker
+    #[arg(value_name = "SRC", required = true, value_hint = ValueHint::DirPath)]
+    pub sources: Vec<PathBuf>,
     #[command(flatten)]
     pub part: Part,
     /// Take one even if the last is younger than the minimum interval

@@ -28,17 +28,28 @@ pub fn run(mut session: Session, args: args::Create) -> Result<u8, Failure> {
         WriterProfile::Native => Profile::Native,
         WriterProfile::Kafka => Profile::Kafka,
     });
-    let manager = session.manager_of(&args.source.source, args.part.scope())?;
-    let create = manager.create().force(args.force).accept_loss(args.accept_loss).allow_partial(args.allow_partial);
-    let created = args.tags.into_iter().fold(create, |create, tag| create.tag(tag)).run();
+    let part = args.part.scope();
+    let managers = args.sources.iter().map(|source| session.manager_of(source, part.clone()));
+    let managers = managers.collect::<Result<Vec<_>, _>>()?;
+    let Some((first, others)) = managers.split_first() else { return Ok(DONE) };
+    let create = first.create().force(args.force).accept_loss(args.accept_loss).allow_partial(args.allow_partial);
+    let create = others.iter().fold(create, |create, other| create.with(other));
+    let created = args.tags.into_iter().fold(create, |create, tag| create.tag(tag)).run_all();
     session.progress.finish();
     let created = created?;
-    match (session.output.json, session.output.quiet) {
-        (true, _) => session.output.value(&created)?,
-        (false, true) => session.output.text(&format!("{}\n", created.snapshot.id))?,
-        (false, false) => session.output.text(&summary(&created, &session))?,
+    match (session.output.json, session.output.quiet, created.as_slice()) {
+        (true, _, [one]) => session.output.value(one)?,
+        (true, _, all) => session.output.value(&all)?,
+        (false, true, all) => session.output.text(&all.iter().take(1).map(id_line).collect::<String>())?,
+        (false, false, all) => {
+            session.output.text(&all.iter().map(|one| summary(one, &session)).collect::<Vec<_>>().join("\n"))?;
+        }
     }
-    Ok(if created.missing.is_empty() { DONE } else { IN_PART })
+    Ok(if created.iter().all(|one| one.missing.is_empty()) { DONE } else { IN_PART })
+}
+
+fn id_line(created: &Created) -> String {
+    format!("{}\n", created.snapshot.id)
 }
 
 fn summary(created: &Created, session: &Session) -> String {

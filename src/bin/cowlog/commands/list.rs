@@ -106,6 +106,9 @@ fn verified(s: &SnapshotInfo, now: i64) -> Cell {
 
 fn notes(s: &SnapshotInfo) -> Cell {
     let mut notes = Vec::new();
+    if s.incomplete.is_some() {
+        notes.push("INCOMPLETE".into());
+    }
     if let Some(why) = &s.damaged {
         notes.push(format!("DAMAGED: {why}"));
     }

@@ -129,6 +129,15 @@ fn page(info: &SnapshotInfo, loaded: &Loaded, session: &Session) -> String {
     if let Some(damaged) = &info.damaged {
         line("damaged", damaged);
     }
+    for member in &info.set {
+        line("with", &format!("{}, whose part is in {}", member.source, member.store));
+    }
+    if let Some(incomplete) = &info.incomplete {
+        line("lacks", incomplete);
+    }
+    for missing in &manifest.missing {
+        line("missing", &format!("{}: {}", missing.path, missing.why));
+    }
     if info.pinned {
         line("pinned", "prune passes it over");
     }
