@@ -1,6 +1,7 @@
 //! What is done with snapshots, one verb a file.
 
 mod active;
+mod adopt;
 mod ahead;
 mod budget;
 mod capture;
@@ -35,6 +36,7 @@ mod target;
 mod undo;
 mod verify;
 
+pub use adopt::AsTopicId;
 pub use config::SnapshotConfig;
 pub use create::Create;
 pub use manager::SnapshotManager;
