@@ -110,6 +110,8 @@ struct Promised {
     start: i64,
     /// From this offset on there is nothing older than this generation.
     era: (i64, u64),
+    /// What the log may have been exchanged for instead.
+    exchanges: Vec<(i64, i64, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,11 +152,17 @@ impl Promised {
                 self.floor = Some((end, link));
                 self.era = (end, generation);
             }
+            Line::BeginExchange { start, end, link } => self.exchanges.push((start, end, link)),
+            Line::Exchanged { start, end, link, generation } if sure => {
+                (self.start, self.floor, self.era) = (start, Some((end, link)), (end, generation));
+                self.exchanges.clear();
+            }
             Line::Started { start } if sure => self.start = start,
             Line::Flushed { end, link } if sure => self.floor = Some((end, link)),
             Line::Removed { .. }
             | Line::Restored { .. }
             | Line::Truncated { .. }
+            | Line::Exchanged { .. }
             | Line::Started { .. }
             | Line::Flushed { .. }
             | Line::Changed { .. }
@@ -205,11 +213,12 @@ fn cut_often(rig: &mut PowerRig, what: &str, method: MethodChoice, often: Often,
             promised.note(line, i < before.len() || rig.tells_the_truth_to_the_end());
         }
         check_snapshots(&job, &mut promised, &told);
+        check_kept(&job, &told);
         check_restored(&job, &mut promised, &told);
         check_log(&job, &mut promised, &told);
     }
     eprintln!("{what}: {cuts} cuts, {acknowledged:?}");
-    for verb in ["created", "removed", "restored", "truncated", "flushed"] {
+    for verb in ["created", "removed", "restored", "truncated", "exchanged", "flushed"] {
         assert!(acknowledged.contains_key(verb), "{what}: nothing was ever {verb}");
     }
     cuts
@@ -285,6 +294,18 @@ fn tail_of(dir: &Path, told: &str) -> Tail {
     Tail { generation: 0, ..tail }
 }
 
+/// What replacements took out is whole, and nothing of any is left in part. Then it goes.
+fn check_kept(job: &Job, told: &str) {
+    let snaps = job.manager().unwrap_or_else(|e| panic!("{told}: {e}"));
+    for kept in snaps.undo_list().unwrap_or_else(|e| panic!("{told}: {e}")) {
+        tail_of(&kept.path.join("dirs/whole"), &format!("{told}: {}", kept.id));
+        snaps.undo_discard(&kept.id).unwrap_or_else(|e| panic!("{told}: {e}"));
+    }
+    let names = std::fs::read_dir(&job.dir).expect("the mount").map(|e| e.expect("an entry").file_name());
+    let left: Vec<_> = names.filter(|n| n.to_string_lossy().contains(".undo-")).collect();
+    assert!(left.is_empty(), "{told}: {left:?}");
+}
+
 /// A restored directory is whole or not there.
 fn check_restored(job: &Job, promised: &mut Promised, told: &str) {
     for name in &promised.restored {
@@ -324,17 +345,21 @@ fn check_log(job: &Job, promised: &mut Promised, told: &str) {
     log.log().flush().unwrap_or_else(|e| panic!("{told}: {e}"));
     let tail = log.tail();
     drop(log);
-    assert!(tail.start >= promised.start, "{told}: records below {} are back: {tail:?}", promised.start);
+    let exchanges = std::mem::take(&mut promised.exchanges);
+    let starts = exchanges.iter().map(|(start, ..)| *start);
+    let first = starts.chain([promised.start]).min().unwrap_or_default();
+    assert!(tail.start >= first, "{told}: records below {first} are back: {tail:?}");
     let reader = LogReader::open(job.log()).unwrap_or_else(|e| panic!("{told}: {e}"));
     let (from, oldest) = promised.era;
-    let wanted = promised.floor.as_ref().map(|(end, _)| end - 1);
-    let found = chain::survey(&reader, wanted, from).unwrap_or_else(|e| panic!("{told}: {e}"));
-    if let Some((end, link)) = &promised.floor
-        && tail.start < *end
-    {
-        assert_eq!(found.link.as_ref(), Some(link), "{told}: records up to {end} were acknowledged; {tail:?}");
-    }
-    assert!(found.oldest.is_none_or(|g| g >= oldest), "{told}: truncated records are back: {found:?}");
+    let survey = |wanted: Option<i64>| chain::survey(&reader, wanted, from).unwrap_or_else(|e| panic!("{told}: {e}"));
+    let floors = exchanges.iter().map(|(_, end, link)| (*end, link.clone())).chain(promised.floor.clone());
+    let holds = |(end, link): &(i64, String)| tail.start >= *end || survey(Some(end - 1)).link.as_ref() == Some(link);
+    let floors: Vec<_> = floors.collect();
+    let held = promised.floor.is_none() || floors.iter().any(holds);
+    assert!(held, "{told}: records up to one of {floors:?} were acknowledged; {tail:?}");
+    let found = survey(None);
+    let spliced = exchanges.is_empty() && found.oldest.is_some_and(|g| g < oldest);
+    assert!(!spliced, "{told}: truncated records are back: {found:?}");
     promised.floor = (tail.end > tail.start).then_some((tail.end, tail.link));
     promised.start = tail.start;
     promised.era = (tail.end, 0);

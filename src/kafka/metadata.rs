@@ -4,6 +4,8 @@
 //! (`storage: PartitionMetadataFile`). `meta.properties`: Java properties `version`, `cluster.id`, `node.id`,
 //! `directory.id` (`metadata: MetaProperties`).
 
+use std::str::FromStr;
+
 use super::Malformed;
 
 /// The identity of a topic, which outlives its name: a broker sets a partition with another one aside as stray.
@@ -15,6 +17,21 @@ impl TopicId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+impl FromStr for TopicId {
+    type Err = Malformed;
+
+    fn from_str(id: &str) -> Result<Self, Malformed> {
+        // 16 bytes without padding.
+        let base64 = id.len() == 22 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if base64 { Ok(TopicId(id.to_owned())) } else { Err(format!("{id:?} is no topic id")) }
+    }
+}
+
+/// A `partition.metadata`, as a broker writes it.
+pub fn partition_metadata(id: &TopicId) -> Vec<u8> {
+    format!("version: 0\ntopic_id: {}", id.as_str()).into_bytes()
 }
 
 /// Reads a `partition.metadata`.
@@ -35,15 +52,11 @@ pub fn parse_partition_metadata(bytes: &[u8]) -> Result<TopicId, Malformed> {
         return Err(format!("version {version:?} is not known"));
     }
     let id = field("topic_id")?;
-    // 16 bytes without padding.
-    let base64 = id.len() == 22 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if !base64 {
-        return Err(format!("{id:?} is no topic id"));
-    }
+    let id: TopicId = id.parse()?;
     if let Some(more) = lines.find(|l| !l.is_empty()) {
         return Err(format!("{more:?} follows the topic id"));
     }
-    Ok(TopicId(id.to_owned()))
+    Ok(id)
 }
 
 /// A `meta.properties`.
@@ -95,6 +108,7 @@ mod tests {
         let read = parse_partition_metadata(b"version: 0\ntopic_id: 7OYAWBg_Q-STgm_GXLBazA").unwrap();
         assert_eq!(read.as_str(), "7OYAWBg_Q-STgm_GXLBazA");
         assert_eq!(parse_partition_metadata(b"version: 0\ntopic_id: 7OYAWBg_Q-STgm_GXLBazA\n").unwrap(), read);
+        assert_eq!(parse_partition_metadata(&partition_metadata(&read)).unwrap(), read);
         for bad in [
             "",
             "version: 1\ntopic_id: 7OYAWBg_Q-STgm_GXLBazA",

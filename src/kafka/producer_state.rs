@@ -58,6 +58,13 @@ pub fn parse_producer_state(bytes: &[u8]) -> Result<Vec<Producer>, Malformed> {
     rest.chunks_exact(ENTRY).map(|entry| producer(entry).ok_or_else(|| "an entry is short".to_owned())).collect()
 }
 
+/// A `.snapshot` that knows of no producer.
+pub fn no_producers() -> Vec<u8> {
+    let count = 0_i32.to_be_bytes();
+    let crc = crc32c::crc32c(&count).to_be_bytes();
+    [VERSION.to_be_bytes().as_slice(), crc.as_slice(), count.as_slice()].concat()
+}
+
 fn producer(entry: &[u8]) -> Option<Producer> {
     let mut f = Fields::new(entry);
     Some(Producer {
@@ -86,6 +93,13 @@ pub fn check_producer_state(bytes: &[u8], at: i64) -> Result<(), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_no_producer() {
+        // Accepted by a broker.
+        assert_eq!(no_producers(), [0, 1, 0x48, 0x67, 0x4b, 0xc7, 0, 0, 0, 0]);
+        assert_eq!(parse_producer_state(&no_producers()), Ok(Vec::new()));
+    }
 
     fn snapshot(producers: &[(i64, i64)]) -> Vec<u8> {
         let mut body = i32::try_from(producers.len()).unwrap().to_be_bytes().to_vec();

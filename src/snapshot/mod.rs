@@ -1,6 +1,7 @@
 //! What is done with snapshots, one verb a file.
 
 mod active;
+mod adopt;
 mod ahead;
 mod assemble;
 mod attempt;
@@ -41,6 +42,7 @@ mod undo;
 mod verify;
 
 pub use crate::store::LeftOut;
+pub use adopt::AsTopicId;
 pub use config::SnapshotConfig;
 pub use create::Create;
 #[cfg(feature = "console")]

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use super::adopt;
 use super::held::Held;
 use super::home::{Home, Place};
 use super::inside;
@@ -13,7 +14,7 @@ use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Dir, FileKind, Guard, LockMode, Rename, try_lock_dir};
 use crate::kafka::{Profile, checkpoints, datadir};
 use crate::log::LogReader;
-use crate::store::{Journal, Line, Loaded, SLOTS, Scope, SourceKind, Store, Swap, WHOLE, undo_name};
+use crate::store::{Journal, Line, Loaded, LogManifest, SLOTS, Scope, SourceKind, Store, Swap, WHOLE, undo_name};
 
 /// What goes where.
 struct Plan {
@@ -79,6 +80,12 @@ impl SnapshotManager {
             for entry in slots.list()?.into_iter().filter(|e| e.kind != FileKind::Dir) {
                 slots.unlink(&entry.name)?;
             }
+            let end = |log: &LogManifest| restored.end_offset.unwrap_or(log.cut.log_end_offset);
+            let ends = plan.parts.iter().cloned().zip(loaded.manifest.logs.iter().map(end)).collect();
+            adopt::fit(&plan.home.open()?, &slots, &ends, options.topic_id.as_ref(), observer)?;
+        } else if options.topic_id.is_some() {
+            let what = "only partitions that go into a data directory can become those of another topic";
+            return Err(ValidationError::refused(what).into());
         }
         let _held = self.hold(&plan)?;
         let mut swaps = Vec::new();

@@ -53,6 +53,10 @@ impl SnapshotManager {
         if !matches!(options.put, Put::New) {
             return self.replace(store, loaded, options, verified);
         }
+        if options.topic_id.is_some() {
+            let what = "only partitions that go into a data directory can become those of another topic";
+            return Err(ValidationError::refused(what).into());
+        }
         let of_one_log = loaded.manifest.source.kind == SourceKind::Log;
         let target = match &options.within {
             Some(dir) => Target::within(dir.clone(), &options.target, of_one_log, &self.deadline())?,

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::adopt::AsTopicId;
 use crate::error::{Result, ValidationError};
 use crate::fs::Dir;
 use crate::store::Scope;
@@ -17,6 +18,7 @@ pub struct RestoreOptions {
     pub(super) part: Option<Scope>,
     pub(super) method: Detach,
     pub(super) put: Put,
+    pub(super) topic_id: Option<AsTopicId>,
 }
 
 /// What becomes of what is there.
@@ -53,6 +55,7 @@ impl RestoreOptions {
             part: None,
             method: Detach::Auto,
             put: Put::New,
+            topic_id: None,
         }
     }
 
@@ -91,6 +94,16 @@ impl RestoreOptions {
     /// directory with its partitions and with the files that stand beside the logs.
     pub fn only(mut self, part: Scope) -> Self {
         self.part = Some(part);
+        self
+    }
+
+    /// Of partitions that go into a broker's data directory: makes them those of another topic, as in another cluster. They
+    /// get its id; what a broker would remember of their producers is left out, since that cluster gives the same producer ids
+    /// to others, whose records would be taken for repeated ones. Offsets, records and leader epochs stay as they are.
+    ///
+    /// Without it a partition that goes to a directory of a topic with another id is refused.
+    pub fn as_topic_id(mut self, id: AsTopicId) -> Self {
+        self.topic_id = Some(id);
         self
     }
 

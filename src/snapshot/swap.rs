@@ -106,13 +106,28 @@ impl Entry {
     }
 
     /// How many of the directories are where the journal's state wants them, and how many there are.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` where one is neither here nor there: it was copied or moved by somebody else, and is left alone.
     pub(super) fn progress(&self, home: &Home) -> Result<(usize, usize)> {
         let into_place = self.wants_in_place();
         let (holder, slots) = (self.holder(home)?, self.slots()?);
         let mut arrived = 0;
         for swap in &self.journal.swaps {
-            let there = is_in_place(&holder, self.place_of(home, swap), &slots, swap)?;
-            arrived += usize::from(there == Some(into_place));
+            let place = self.place_of(home, swap);
+            match is_in_place(&holder, place, &slots, swap)? {
+                Some(there) => arrived += usize::from(there == into_place),
+                None => {
+                    let (place, kept) = (holder.path_of(place), slots.path_of(&swap.slot));
+                    return Err(ValidationError::Refused {
+                        what: format!("neither {} nor {} is what it was", place.display(), kept.display()),
+                        path: Some(self.dir.path().to_owned()),
+                        hint: Some("put in place yourself what belongs there, then remove the rest".into()),
+                    }
+                    .into());
+                }
+            }
         }
         Ok((arrived, self.journal.swaps.len()))
     }

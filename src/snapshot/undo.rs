@@ -118,6 +118,7 @@ impl SnapshotManager {
                 return Err(ValidationError::Refused { what, path: Some(path), hint }.into());
             }
             let _held = entry.hold(&home, &deadline)?;
+            entry.progress(&home)?;
             entry.journal.state = UndoState::Undoing;
             entry.journal.write(&entry.dir)?;
             let dir = entry.dir.clone();

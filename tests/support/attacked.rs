@@ -2,22 +2,29 @@
 //! with processes joins the verbs here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cowlog::log::{BatchBuilder, Log, LogConfig};
-use cowlog::snapshot::{Level, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{Level, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::store::UndoState;
 
 use super::process::{contents, cowlog, strays};
 
-pub const VERBS: [&str; 8] = ["create", "copy", "restore", "delete", "prune", "repair", "verify", "list"];
+pub const VERBS: [&str; 10] =
+    ["create", "copy", "restore", "replace", "undo", "delete", "prune", "repair", "verify", "list"];
 
 /// A log and a store that commands are run on.
 pub struct Stage {
     pub dir: PathBuf,
     pub log: PathBuf,
     live: BTreeMap<String, Vec<u8>>,
+    /// The log as any of its snapshots restores it.
+    restored: BTreeMap<String, Vec<u8>>,
+    /// Of the log's own directory.
+    inode: u64,
 }
 
 impl Stage {
@@ -31,16 +38,23 @@ impl Stage {
             writer.append(BatchBuilder::new().record(1, None, Some(&value)).build().expect("a batch")).expect("room");
         }
         writer.close().expect("closed");
-        let mut stage = Stage { dir: dir.into(), log, live: BTreeMap::new() };
-        // The first snapshot leaves the file in the log through which it waits for truncations.
+        let mut stage = Stage { dir: dir.into(), log, live: BTreeMap::new(), restored: BTreeMap::new(), inode: 0 };
         stage.refill();
         stage.live = log_files(&stage.log);
+        stage.manager().restore_id("latest", RestoreOptions::to(stage.target())).expect("restored");
+        stage.restored = log_files(&stage.target());
+        stage.inode = stage.inode();
+        stage.refill();
         stage
     }
 
     pub fn manager(&self) -> SnapshotManager {
         let config = SnapshotConfig { min_interval: Duration::ZERO, ..SnapshotConfig::default() };
         SnapshotManager::open_with(&self.log, config).expect("a manager")
+    }
+
+    fn inode(&self) -> u64 {
+        std::fs::metadata(&self.log).expect("the log").ino()
     }
 
     fn store(&self) -> PathBuf {
@@ -66,6 +80,18 @@ impl Stage {
             manager.delete(&oldest).expect("deleted");
         }
         let _ = std::fs::remove_dir_all(self.target());
+        self.bring_back();
+    }
+
+    /// Takes back what was replaced, and keeps nothing of it.
+    fn bring_back(&self) {
+        let manager = self.manager();
+        for entry in manager.undo_list().expect("a list") {
+            if entry.state == UndoState::Replaced {
+                manager.undo().expect("undone");
+            }
+            manager.undo_discard(&entry.id).expect("discarded");
+        }
     }
 
     pub fn command(&self, verb: &str) -> Command {
@@ -75,12 +101,21 @@ impl Stage {
     /// The command line of a verb behind a program that starts it.
     pub fn command_under(&self, mut command: Command, verb: &str) -> Command {
         let oldest = self.ids().into_iter().next().unwrap_or_else(|| "latest".into());
-        command.arg(if verb == "copy" { "create" } else { verb });
+        command.arg(match verb {
+            "copy" => "create",
+            "replace" => "restore",
+            verb => verb,
+        });
         command.arg(&self.log).stdout(Stdio::null()).stderr(Stdio::null());
         match verb {
             "create" => command.arg("--force"),
             "copy" => command.args(["--force", "--method", "copy"]),
             "restore" => command.args(["latest", "--to"]).arg(self.target()),
+            "replace" => command.args(["latest", "--replace"]),
+            "undo" => {
+                self.manager().restore_id("latest", RestoreOptions::replace()).expect("replaced");
+                &mut command
+            }
             "delete" => command.arg(&oldest),
             "prune" => command.args(["--max-snapshots", "1"]),
             "verify" => command.args(["--level", "deep", "--all"]),
@@ -106,20 +141,43 @@ impl Stage {
     pub fn leftovers(&self) -> Vec<String> {
         let beside = std::fs::read_dir(&self.dir).expect("a directory");
         let beside = beside.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8"));
-        let staged = beside.filter(|n| n.contains("restor") && *n != "restored");
+        let staged = beside.filter(|n| (n.contains("restor") || n.contains(".undo-")) && *n != "restored");
         staged.chain(strays(&self.store())).collect()
     }
 }
 
-/// The log's own files.
+/// The log's own files, but for those by which processes wait for each other.
 fn log_files(log: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = contents(log);
-    files.retain(|name, _| !name.starts_with(".snapshots/"));
+    files.retain(|name, _| !name.starts_with(".snapshots/") && !name.ends_with(".lock"));
     files
+}
+
+/// Of `replace` and `undo`: the log is the one or the other, whole, and the other is kept.
+fn check_exchanged(stage: &Stage, verb: &str, ended: bool, told: &str) {
+    let replaced = stage.inode() != stage.inode;
+    let [there, other] = if replaced { [&stage.restored, &stage.live] } else { [&stage.live, &stage.restored] };
+    assert!(log_files(&stage.log) == *there, "{told}: the log is not whole");
+    assert!(!ended || replaced == (verb == "replace"), "{told}: it was acknowledged");
+    let kept = stage.manager().undo_list().unwrap_or_else(|e| panic!("{told}: {e}"));
+    assert_eq!(stage.inode() != stage.inode, replaced, "{told}: it has been exchanged again");
+    let state = kept.iter().map(|entry| entry.state).collect::<Vec<_>>();
+    match (verb, replaced) {
+        ("undo", false) => assert_eq!(state, [UndoState::Undone], "{told}"),
+        (_, false) => assert_eq!(state, [], "{told}"),
+        (_, true) => assert_eq!(state, [UndoState::Replaced], "{told}"),
+    }
+    for entry in kept {
+        assert!(log_files(&entry.path.join("dirs/whole")) == *other, "{told}: what is kept is not whole");
+    }
+    stage.bring_back();
 }
 
 /// What holds after any end of any verb.
 pub fn check(stage: &Stage, verb: &str, before: &BTreeSet<String>, ended: bool, told: &str) {
+    if ["replace", "undo"].contains(&verb) {
+        check_exchanged(stage, verb, ended, told);
+    }
     assert!(log_files(&stage.log) == stage.live, "{told}: the log itself changed");
     let manager = stage.manager();
     let after = stage.ids();

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cowlog::fs::MethodChoice;
-use cowlog::log::LogConfig;
+use cowlog::log::{LogConfig, LogReader};
 use cowlog::snapshot::{Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
 
 use super::Random;
-use super::chain::ChainLog;
+use super::chain::{self, ChainLog, Tail};
 
 /// What the worker wrote down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,18 @@ pub enum Line {
         link: String,
         generation: u64,
     },
+    /// The log is about to be exchanged for one that is this.
+    BeginExchange {
+        start: i64,
+        end: i64,
+        link: String,
+    },
+    Exchanged {
+        start: i64,
+        end: i64,
+        link: String,
+        generation: u64,
+    },
     Started {
         start: i64,
     },
@@ -72,6 +84,8 @@ impl Line {
             Line::Forget { .. } => "forget",
             Line::BeginTruncate => "begin-truncate",
             Line::Truncated { .. } => "truncated",
+            Line::BeginExchange { .. } => "begin-exchange",
+            Line::Exchanged { .. } => "exchanged",
             Line::Started { .. } => "started",
             Line::Flushed { .. } => "flushed",
             Line::Changed { .. } => "changed",
@@ -88,6 +102,8 @@ impl Line {
             Line::Restored { name } | Line::Forget { name } => format!("{verb} {name}"),
             Line::BeginTruncate => verb.into(),
             Line::Truncated { end, link, generation } => format!("{verb} {end} {generation} {link}"),
+            Line::BeginExchange { start, end, link } => format!("{verb} {start} {end} {link}"),
+            Line::Exchanged { start, end, link, generation } => format!("{verb} {start} {end} {generation} {link}"),
             Line::Started { start } => format!("{verb} {start}"),
             Line::Flushed { end, link } => format!("{verb} {end} {link}"),
             Line::Changed { changes } => format!("{verb} {changes}"),
@@ -113,6 +129,8 @@ impl Line {
             "forget" => Line::Forget { name: s(1)? },
             "begin-truncate" => Line::BeginTruncate,
             "truncated" => Line::Truncated { end: n(1)?, generation: n(2)? as u64, link: s(3)? },
+            "begin-exchange" => Line::BeginExchange { start: n(1)?, end: n(2)?, link: s(3)? },
+            "exchanged" => Line::Exchanged { start: n(1)?, end: n(2)?, generation: n(3)? as u64, link: s(4)? },
             "started" => Line::Started { start: n(1)? },
             "changed" => Line::Changed { changes: n(1)? as u64 },
             "flushed" => Line::Flushed { end: n(1)?, link: s(2)? },
@@ -234,7 +252,8 @@ impl Worker<'_> {
                     let start = chain.log().log_start_offset();
                     self.lines.say(&Line::Started { start });
                 }
-                53..78 => self.create(&mut chain, &snaps)?,
+                53..71 => self.create(&mut chain, &snaps)?,
+                71..78 => chain = self.exchange(chain, &snaps)?,
                 78..84 => self.delete(&snaps)?,
                 84..88 => self.prune(&snaps)?,
                 88..96 => self.restore(&snaps)?,
@@ -330,6 +349,35 @@ impl Worker<'_> {
             std::fs::remove_dir_all(&target).map_err(|e| e.to_string())?;
         }
         Ok(())
+    }
+
+    /// Replaces the log by a snapshot of it, and now and then takes that back.
+    fn exchange(&mut self, mut chain: ChainLog, snaps: &SnapshotManager) -> Outcome<ChainLog> {
+        let open = |generation| ChainLog::open(&self.job.log(), self.job.log_config(), generation);
+        chain.log().flush().map_err(text)?;
+        let (before, generation) = (chain.tail(), chain.generation);
+        // One that has records.
+        let found = snaps.list().map_err(text)?.into_iter().rev().find(|s| s.log_end_offset > s.base_offset);
+        let Some(found) = found.filter(|_| before.end > before.start) else { return Ok(chain) };
+        let after = chain::check(&LogReader::open(&found.path).map_err(text)?)?;
+        if after.end == after.start {
+            return Ok(chain);
+        }
+        drop(chain);
+        self.lines.say(&Line::BeginExchange { start: after.start, end: after.end, link: after.link.clone() });
+        snaps.restore_id(&found.id, RestoreOptions::replace()).map_err(text)?;
+        let Tail { start, end, link, .. } = after;
+        self.lines.say(&Line::Exchanged { start, end, link, generation: 0 });
+        if self.random.below(2) == 0 {
+            let Tail { start, end, link, .. } = before;
+            self.lines.say(&Line::BeginExchange { start, end, link: link.clone() });
+            snaps.undo().map_err(text)?;
+            self.lines.say(&Line::Exchanged { start, end, link, generation: 0 });
+        }
+        for kept in snaps.undo_list().map_err(text)? {
+            snaps.undo_discard(&kept.id).map_err(text)?;
+        }
+        open(generation + 1)
     }
 
     fn any(&mut self, snaps: &SnapshotManager) -> Outcome<Option<String>> {

@@ -188,7 +188,7 @@ impl State {
         let fs = MemFs::with(self.abilities);
         {
             let mut new = fs.lock();
-            new.now = self.now;
+            (new.now, new.next_ino) = (self.now, self.next_ino);
             let mut ids = BTreeMap::from([(image.root, new.root)]);
             let mut seen = BTreeSet::new();
             new.fill(&image, image.root, self, &mut ids, &mut seen);
@@ -218,6 +218,10 @@ impl State {
                 continue;
             }
             let new = *ids.entry(*id).or_insert_with(|| self.add_node(is_dir, 0o755));
+            // The inode is the one that it was; of one that was gone already nobody remembers the number.
+            if let (Some(was), Ok(node)) = (old.nodes.get(id), self.node_mut(new)) {
+                node.ino = was.ino;
+            }
             if let (Ok(node), Some((bytes, attributes))) = (self.node_mut(new), image.files.get(id)) {
                 // Not filled under another name already.
                 if node.nlink == 0 {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum, ValueHint};
+use cowlog::snapshot::AsTopicId;
 
 use super::{Part, Source};
 
@@ -26,12 +27,19 @@ pub struct Restore {
     /// `cowlog undo`; its broker has to be stopped
     #[arg(long, value_name = "DATA_DIR", value_hint = ValueHint::DirPath, requires = "topic")]
     pub into: Option<PathBuf>,
+    /// Make the partitions those of another topic, as in another cluster: by its id, or of the topic that they replace
+    #[arg(long, value_name = "ID|from-target", value_parser = parse_topic_id, conflicts_with = "to")]
+    pub as_topic_id: Option<AsTopicId>,
     /// Leave out the records from this offset on
     #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
     pub until_offset: Option<i64>,
     /// How files get into the new directory
     #[arg(long, value_enum, default_value = "auto")]
     pub method: RestoreMethod,
+}
+
+fn parse_topic_id(text: &str) -> Result<AsTopicId, String> {
+    if text == "from-target" { Ok(AsTopicId::FromTarget) } else { text.parse().map(AsTopicId::Id) }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -25,6 +25,9 @@ pub fn run(session: Session, args: args::Restore) -> Result<u8, Failure> {
         RestoreMethod::Reflink => Detach::Reflink,
         RestoreMethod::Copy => Detach::Copy,
     });
+    if let Some(id) = args.as_topic_id {
+        options = options.as_topic_id(id);
+    }
     if let Some(until) = args.until_offset {
         options = options.until_offset(until);
     }

@@ -1,0 +1,280 @@
+//! A topic or a partition goes into a broker's data directory, in place of what is there: in the same cluster, and in another
+//! one, where a real broker serves it.
+//!
+//! Those with a broker need Java, Maven and, the first time, a Maven repository; they are skipped without unless
+//! `COWLOG_NO_SKIP=1`. They take about a minute.
+
+mod fixtures;
+mod kafka;
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use cowlog::error::{ConcurrencyError, Error};
+use cowlog::kafka::checkpoints::OffsetCheckpoint;
+use cowlog::kafka::metadata::parse_partition_metadata;
+use cowlog::snapshot::{AsTopicId, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::store::Scope;
+use kafka::{Node, free_ports, kit, kit_works};
+use serde_json::Value;
+use support::process::contents;
+
+fn manager(source: &Path) -> SnapshotManager {
+    let config = SnapshotConfig {
+        min_interval: Duration::ZERO,
+        lock_timeout: Duration::from_millis(100),
+        ..SnapshotConfig::default()
+    };
+    SnapshotManager::open_with(source, config).unwrap()
+}
+
+fn topic(name: &str) -> Scope {
+    Scope::Topic(name.into())
+}
+
+fn partition(topic: &str, partition: i32) -> Scope {
+    Scope::Partition { topic: topic.into(), partition }
+}
+
+/// The offset of a partition in one of the checkpoints beside the partitions.
+fn line(data: &Path, file: &str, topic: &str, partition: i32) -> Option<i64> {
+    OffsetCheckpoint::parse(&fs::read(data.join(file)).unwrap()).unwrap().get(topic, partition)
+}
+
+const STARTS: &str = "log-start-offset-checkpoint";
+const RECOVERED: &str = "recovery-point-offset-checkpoint";
+const COMMITTED: &str = "replication-offset-checkpoint";
+const CLEANED: &str = "cleaner-offset-checkpoint";
+
+/// All files but those of some directories and of the checkpoints.
+fn others(data: &Path, topic: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut files = contents(data);
+    files.retain(|name, _| !name.starts_with(&format!("{topic}-")) && !name.ends_with("-offset-checkpoint"));
+    files
+}
+
+#[test]
+fn the_checkpoints_follow_the_partitions_there_and_back() {
+    let (_temp, data) = fixtures::unpack("compacted-clean");
+    let snaps = manager(&data);
+    let made = snaps.create().run().unwrap().snapshot;
+    let ends: BTreeMap<i32, i64> =
+        made.logs.iter().filter(|l| l.topic == "ledger").map(|l| (l.partition, l.log_end_offset)).collect();
+    assert_eq!(ends.len(), 2);
+    // The log went on, and lost its beginning; another partition is gone; and there are partitions of other names.
+    let text = format!("0\n4\nledger 0 999999\nledger 1 5\nledger-1 0 7\nrolling 0 3\n");
+    for file in [STARTS, RECOVERED, COMMITTED, CLEANED] {
+        fs::write(data.join(file), &text).unwrap();
+    }
+    fs::remove_dir_all(data.join("ledger-1")).unwrap();
+    fs::write(data.join("ledger-0/stranger"), "").unwrap();
+    let before = contents(&data);
+    let rest = others(&data, "ledger");
+
+    let restored = snaps.restore_part("latest", &topic("ledger"), RestoreOptions::into_data_dir(&data)).unwrap();
+    assert_eq!(restored.logs.len(), 2);
+    assert!(!data.join("ledger-0/stranger").exists() && data.join("ledger-1").is_dir());
+    for (number, end) in &ends {
+        let log = made.logs.iter().find(|l| l.topic == "ledger" && l.partition == *number).unwrap();
+        assert_eq!(line(&data, STARTS, "ledger", *number), Some(log.log_start_offset));
+        assert_eq!(line(&data, RECOVERED, "ledger", *number), Some(*end));
+        assert_eq!(line(&data, COMMITTED, "ledger", *number), Some(log.high_watermark));
+        assert_eq!(line(&data, CLEANED, "ledger", *number), None);
+    }
+    for file in [STARTS, RECOVERED, COMMITTED, CLEANED] {
+        assert_eq!((line(&data, file, "ledger-1", 0), line(&data, file, "rolling", 0)), (Some(7), Some(3)), "{file}");
+    }
+    assert!(others(&data, "ledger") == rest, "nothing else has changed, and nothing was added");
+    let kept = restored.replaced.unwrap().kept;
+    assert!(!kept.starts_with(&data));
+
+    snaps.undo().unwrap();
+    let mut after = contents(&data);
+    for file in [STARTS, RECOVERED, COMMITTED, CLEANED] {
+        let lines = |bytes: &[u8]| {
+            let mut lines: Vec<_> = String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(lines(&after[file]), lines(&before[file]), "{file}");
+        after.insert(file.into(), before[file].clone());
+    }
+    assert!(after == before, "all is as it was");
+}
+
+/// One that cannot be amended is left as it is, with everything else.
+#[test]
+fn a_broken_checkpoint_and_a_broker_are_refused_before_anything_moves() {
+    let (temp, data) = fixtures::unpack("plain-clean");
+    let snaps = manager(&data);
+    snaps.create().run().unwrap();
+    fs::write(data.join(COMMITTED), "0\n9\norders 0 1\n").unwrap();
+    let before = contents(temp.path());
+    let into = || RestoreOptions::into_data_dir(&data);
+    let e = snaps.restore_part("latest", &topic("orders"), into()).unwrap_err();
+    assert!(matches!(e, Error::Validation(_)) && e.to_string().contains(COMMITTED), "{e}");
+    assert!(contents(temp.path()) == before);
+    fs::write(data.join(COMMITTED), "").unwrap();
+    let lock = fs::File::create(data.join(".lock")).unwrap();
+    let held = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(&lock, nix::fcntl::FcntlArg::F_OFD_SETLK(&held)).unwrap();
+    let before = contents(temp.path());
+    for result in [
+        snaps.restore_part("latest", &topic("orders"), into()),
+        snaps.restore_part("latest", &partition("orders", 1), RestoreOptions::replace()),
+        snaps.restore_id("latest", RestoreOptions::replace()),
+    ] {
+        let e = result.unwrap_err();
+        assert!(matches!(e, Error::Concurrency(ConcurrencyError::Busy { .. })), "{e}");
+        assert!(e.to_string().contains("broker"), "{e}");
+    }
+    assert!(contents(temp.path()) == before);
+    drop(lock);
+    snaps.restore_part("latest", &topic("orders"), into()).unwrap();
+}
+
+#[test]
+fn a_partition_of_another_topic_is_refused_or_becomes_one_of_it() {
+    let (temp, data) = fixtures::unpack("txn-killed");
+    let snaps = manager(&data);
+    snaps.create().run().unwrap();
+    let other = temp.path().join("other");
+    snaps.restore_id("latest", RestoreOptions::to(&other)).unwrap();
+    let id = "7OYAWBg_Q-STgm_GXLBazA";
+    for number in [0, 1] {
+        let text = format!("version: 0\ntopic_id: {id}");
+        fs::write(other.join(format!("payments-{number}/partition.metadata")), text).unwrap();
+    }
+    let before = contents(&other);
+    let into = || RestoreOptions::into_data_dir(&other);
+    let e = snaps.restore_part("latest", &topic("payments"), into()).unwrap_err();
+    assert!(e.to_string().contains("stray") && e.hint().unwrap().contains("--as-topic-id"), "{e}");
+    assert!(contents(&other) == before);
+
+    snaps.restore_part("latest", &topic("payments"), into().as_topic_id(AsTopicId::FromTarget)).unwrap();
+    for number in [0, 1] {
+        let dir = other.join(format!("payments-{number}"));
+        let metadata = fs::read(dir.join("partition.metadata")).unwrap();
+        assert_eq!(parse_partition_metadata(&metadata).unwrap().as_str(), id);
+        let end = line(&other, RECOVERED, "payments", number).unwrap();
+        let snapshots: Vec<String> = contents(&dir).into_keys().filter(|name| name.ends_with(".snapshot")).collect();
+        assert_eq!(snapshots, [format!("{end:020}.snapshot")]);
+        assert_eq!(fs::metadata(dir.join(format!("{end:020}.log"))).unwrap().len(), 0);
+        let reader = cowlog::LogReader::open(&dir).unwrap();
+        let original = cowlog::LogReader::open(data.join(format!("payments-{number}"))).unwrap();
+        assert_eq!((reader.log_end(), fixtures::sum(&reader)), (end, fixtures::sum(&original)));
+    }
+    // A topic that is not there has no id to take; one can be named.
+    for number in [0, 1] {
+        fs::remove_dir_all(other.join(format!("payments-{number}"))).unwrap();
+    }
+    let e = snaps.restore_part("latest", &topic("payments"), into().as_topic_id(AsTopicId::FromTarget)).unwrap_err();
+    assert!(e.hint().unwrap().contains("--as-topic-id ID"), "{e}");
+    let named = AsTopicId::Id(id.parse().unwrap());
+    snaps.restore_part("latest", &partition("payments", 1), into().as_topic_id(named)).unwrap();
+    assert!(fs::read_to_string(other.join("payments-1/partition.metadata")).unwrap().contains(id));
+}
+
+/// What a consumer gets of a topic.
+fn sum(node: &Node, topic: &str) -> Vec<Value> {
+    node.client(&["sum", topic])
+}
+
+/// A topic goes back in time under its own id; then all of it is undone.
+#[test]
+fn a_broker_serves_a_topic_that_was_put_back_and_the_one_that_undo_brought_back() {
+    if !kit_works() {
+        return;
+    }
+    let (temp, data) = fixtures::unpack("plain-clean");
+    let snaps = manager(&data);
+    snaps.create().run().unwrap();
+    let node = Node::adopt(temp.path().join("node"), &data);
+    kit(&["start", node.path()]);
+    let original = sum(&node, "orders");
+    kit(&["client", node.path(), "produce", "orders", "40", "size=50"]);
+    kit(&["client", node.path(), "trim", "orders", "0", "100"]);
+    let grown = sum(&node, "orders");
+    assert_ne!(original, grown);
+    let e = snaps.restore_part("latest", &topic("orders"), RestoreOptions::into_data_dir(&data)).unwrap_err();
+    assert!(matches!(e, Error::Concurrency(ConcurrencyError::Busy { .. })), "{e}");
+    kit(&["stop", node.path()]);
+    let partitions = fixtures::partitions(&data);
+
+    let restored = snaps.restore_part("latest", &topic("orders"), RestoreOptions::into_data_dir(&data)).unwrap();
+    assert_eq!(restored.replaced.unwrap().offsets, 40);
+    kit(&["start", node.path()]);
+    assert_eq!(sum(&node, "orders"), original);
+    kit(&["client", node.path(), "produce", "orders", "10", "size=50"]);
+    // Not in order: what was restored is recovered as well as what was written before.
+    kit(&["kill", node.path()]);
+    kit(&["start", node.path()]);
+    let branch = sum(&node, "orders");
+    assert_ne!(branch, original);
+    kit(&["stop", node.path()]);
+    assert_eq!(fixtures::partitions(&data), partitions, "nothing was set aside as stray");
+
+    snaps.undo().unwrap();
+    kit(&["start", node.path()]);
+    assert_eq!(sum(&node, "orders"), grown, "the log start too");
+    kit(&["stop", node.path()]);
+    assert_eq!(fixtures::partitions(&data), partitions);
+}
+
+/// The trap: a new cluster hands out the same producer ids, and would take the records of new producers for old ones. Also
+/// after an unclean stop, which makes a broker read its logs.
+#[test]
+fn another_cluster_serves_a_topic_and_loses_no_new_record() {
+    if !kit_works() {
+        return;
+    }
+    let (temp, data) = fixtures::unpack("plain-clean");
+    let snaps = manager(&data);
+    snaps.create().run().unwrap();
+    let expected: Vec<Value> =
+        fixtures::oracle("plain-clean.sum.jsonl").into_iter().filter(|l| l["topic"] == "orders").collect();
+    assert_eq!(expected.len(), 2);
+    for unclean in [false, true] {
+        let node = Node(temp.path().join(format!("node-{unclean}")));
+        kit(&["new", node.path(), &free_ports().to_string()]);
+        kit(&["start", node.path()]);
+        kit(&["client", node.path(), "topic", "orders", "2", "retention.ms=-1"]);
+        kit(&[if unclean { "kill" } else { "stop" }, node.path()]);
+        let there = node.0.join("data");
+        let into = RestoreOptions::into_data_dir(&there).as_topic_id(AsTopicId::FromTarget);
+        snaps.restore_part("latest", &topic("orders"), into).unwrap();
+        kit(&["start", node.path()]);
+        let same = |served: Vec<Value>, more: i64| {
+            assert_eq!(served.len(), 2);
+            for (served, expected) in served.iter().zip(&expected) {
+                assert_eq!(served["start"], expected["start"]);
+                assert_eq!(served["end"].as_i64().unwrap(), expected["end"].as_i64().unwrap() + more);
+                let count = |l: &Value| l["count"].as_i64().unwrap();
+                assert_eq!(count(served), count(expected) + more, "unclean: {unclean}");
+                assert!(more > 0 || served == expected, "unclean: {unclean}: {served} {expected}");
+            }
+        };
+        same(sum(&node, "orders"), 0);
+        // Ten to each partition, by the first producers of this cluster.
+        for number in ["0", "1"] {
+            let acked = node.client(&["produce", "orders", "10", &format!("partition={number}")]);
+            assert_eq!(acked[0]["acked"], 10, "{acked:?}");
+        }
+        same(sum(&node, "orders"), 10);
+        // And again after a kill, when the log is read anew.
+        kit(&["kill", node.path()]);
+        kit(&["start", node.path()]);
+        same(sum(&node, "orders"), 10);
+        kit(&["kill", node.path()]);
+        assert_eq!(fixtures::partitions(&there).iter().filter(|p| p.to_string_lossy().contains("stray")).count(), 0);
+    }
+}
