@@ -11,6 +11,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,47 @@ fn one_load(mount: &Mount, version: &'static str, snapshots: usize, end: End, se
     }
     println!("{context}: {} snapshots in {:.0} s, {compared:?}", taken.len(), began.elapsed().as_secs_f64());
     compared
+}
+
+/// What stands on the page is what works: its commands and its configuration, on a broker that runs.
+#[test]
+fn the_page_for_operators_works() {
+    if !kit_works() {
+        return;
+    }
+    let Some(mount) = Mount::sized(Kind::Xfs, 2000) else { return };
+    let home = mount.path().join("kafka");
+    fs::create_dir(&home).unwrap();
+    let data = format!("log.dirs={}", home.join("data").display());
+    let node = Node::new(mount.path().join("node"), None, &[&data]);
+    node.run("start", &[]);
+    let load = Load::begin(&node, mount.path(), 50, 1);
+    thread::sleep(Duration::from_secs(4));
+
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/kafka.md")).unwrap();
+    let config = mount.path().join("cowlog.toml");
+    let here = |text: &str| {
+        let text = text.replace("/etc/cowlog/cowlog.toml", config.to_str().unwrap());
+        text.replace("/var/lib/kafka", home.to_str().unwrap())
+    };
+    let blocks = |kind: &str| {
+        let begin = format!("```{kind}\n");
+        page.split(&begin).skip(1).map(|rest| here(rest.split("```").next().unwrap())).collect::<Vec<_>>()
+    };
+    fs::write(&config, blocks("toml").concat()).unwrap();
+    let commands = blocks("sh").concat();
+    assert!(commands.lines().count() >= 7, "{commands}");
+    for line in commands.lines() {
+        let command = line.strip_prefix("cowlog ").unwrap_or_else(|| panic!("{line}"));
+        let done = Command::new(env!("CARGO_BIN_EXE_cowlog")).args(command.split(' ')).output().unwrap();
+        assert!(done.status.success(), "{line}: {done:?}");
+    }
+    drop(load);
+    node.run("kill", &[]);
+    let again = Node::adopt(mount.path().join("again"), &home.join("restored"));
+    again.run("start", &[]);
+    goes_on(&again, "the page");
+    again.run("kill", &[]);
 }
 
 /// A broker over several disks: what is on one of them knows of the other.

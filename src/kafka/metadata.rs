@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn partition_metadata() {
+    fn metadata_of_a_partition() {
         let read = parse_partition_metadata(b"version: 0\ntopic_id: 7OYAWBg_Q-STgm_GXLBazA").unwrap();
         assert_eq!(read.as_str(), "7OYAWBg_Q-STgm_GXLBazA");
         assert_eq!(parse_partition_metadata(b"version: 0\ntopic_id: 7OYAWBg_Q-STgm_GXLBazA\n").unwrap(), read);

@@ -129,6 +129,9 @@ impl SnapshotManager {
             }
         }
         self.refuse(store, loaded, damage)?;
+        for missing in &loaded.manifest.missing {
+            observer.warn(&format!("{} is not in this snapshot: {}", missing.path, missing.why));
+        }
         if loaded.manifest.source.kind == SourceKind::Data && loaded.manifest.source.profile == Profile::Kafka {
             for objection in boot::objections(target, &datadir::inventory(target)?)? {
                 observer.warn(&objection);
