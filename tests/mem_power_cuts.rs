@@ -352,14 +352,14 @@ const EXCHANGES: [fn(&MemFs) -> Result<()>; 2] =
     [|fs| manager(fs)?.restore_id("latest", RestoreOptions::replace()).map(drop), |fs| manager(fs)?.undo().map(drop)];
 
 /// A stage for each of them, with what the log is before and after.
-fn exchanges(abilities: Abilities) -> (Expected, Vec<(MemFs, Vec<u8>, Vec<u8>)>) {
+fn exchanges(abilities: Abilities) -> (Expected, [(MemFs, Vec<u8>, Vec<u8>); 2]) {
     let (fs, expected, live) = stage(abilities);
     let newest = expected.values().last().unwrap().clone();
     assert!(newest != live);
     let replaced = copy(&fs);
     EXCHANGES[0](&replaced).unwrap();
     replaced.sync_all(&Dir::open_on(arc(&replaced), "/").unwrap());
-    (expected, vec![(fs, live.clone(), newest.clone()), (replaced, newest, live)])
+    (expected, [(fs, live.clone(), newest.clone()), (replaced, newest, live)])
 }
 
 #[test]

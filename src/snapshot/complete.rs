@@ -23,14 +23,14 @@ impl SnapshotManager {
         let data = path.parent().filter(|_| matches!(store::partition_scope(&path), Some(Scope::Partition { .. })));
         let mut any = false;
         for path in [Some(path.as_path()), data].into_iter().flatten() {
-            let home = match Home::at(self.fs(), path) {
-                Ok(home) => home,
-                // Nothing can be beside it, or nothing is there.
-                Err(Error::Validation(_)) => continue,
-                Err(e) if e.is_not_found() => continue,
-                Err(e) => return Err(e),
+            any |= match Home::at(self.fs(), path).and_then(|home| self.complete_in(&home, deadline)) {
+                // Nothing can be beside it.
+                Err(Error::Validation(_)) if path.file_name().is_none() => false,
+                Err(e) if e.is_not_found() => false,
+                // Who may not look there has put nothing there.
+                Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::PermissionDenied => false,
+                other => other?,
             };
-            any |= self.complete_in(&home, deadline)?;
         }
         Ok(any)
     }

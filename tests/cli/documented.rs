@@ -74,6 +74,16 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     docs.is(&["verified"], &listed[0]["verified"]);
     docs.is(&["repair"], &json("repair", &[]));
 
+    append(&stage.log, 2);
+    let replaced = json("restore", &[&id, "--replace"]);
+    docs.is(&["restore"], &replaced);
+    docs.is(&["replaced"], &replaced["replaced"]);
+    docs.is(&["undo"], &json("undo", &["--list"])[0]);
+    docs.is(&["undo"], &json("undo", &[]));
+    docs.is(&["undo"], &json("undo", &["--discard", "--dry-run"])[0]);
+    docs.is(&["undo"], &json("undo", &["--discard"])[0]);
+    assert_eq!(json("undo", &["--list"]), serde_json::json!([]));
+
     // Damage, in a file and in a manifest.
     let log = snapshot.join(format!("{:020}.log", 0));
     let bytes = std::fs::read(&log).unwrap();
@@ -102,6 +112,9 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     created["logs"].as_array().unwrap().iter().for_each(|log| docs.is(&["log"], log));
     let topics = run(cowlog().arg("topics").arg(&data).arg("--json")).expect_code(0).json();
     topics.as_array().unwrap().iter().for_each(|topic| docs.is(&["topic"], topic));
+    let part = ["latest", "--json", "--topic", "events-gzip", "--replace"];
+    docs.is(&["restore"], &run(cowlog().arg("restore").arg(&data).args(part)).expect_code(0).json());
+    docs.is(&["undo"], &run(cowlog().arg("undo").arg(&data).arg("--json")).expect_code(0).json());
     let target = temp.path().join("r");
     let restored = run(cowlog().arg("restore").arg(&data).args(["latest", "--json", "--to"]).arg(target));
     docs.is(&["restore"], &restored.expect_code(0).json());
