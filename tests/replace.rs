@@ -249,7 +249,7 @@ fn the_store_is_found_after_a_crash_in_the_middle() {
     // A writer is no hindrance.
     let writer = open_log(&log);
     let listed: Vec<String> = manager(&log).list().unwrap().into_iter().map(|s| s.id).collect();
-    assert_eq!(listed, [id.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&id));
     drop(writer);
     assert_eq!(manager(&log).undo_list().unwrap()[0].state, UndoState::Replaced);
     // And a manager that was opened before all of that.

@@ -270,17 +270,16 @@ fn exchange(holder: &Dir, place: &OsStr, slots: &Dir, slot: &str) -> Result<()> 
 }
 
 fn explained(path: &std::path::Path, e: Error) -> Error {
-    use nix::libc::{EBUSY, EINVAL, EXDEV};
     let (why, hint) = match e.os_code() {
-        Some(EXDEV) => (
+        Some(nix::libc::EXDEV) => (
             "it is on another filesystem than the place for what it is exchanged for, or behind another mount",
             "restore with `--to` to a directory beside it",
         ),
-        Some(EBUSY) => (
+        Some(nix::libc::EBUSY) => (
             "it is a mount point, or one lies in it",
             "restore with `--to` into a directory in it, and let the writer use that",
         ),
-        Some(EINVAL) => (
+        Some(nix::libc::EINVAL) => (
             "this filesystem cannot exchange two names at once",
             "restore with `--to`, and put it in place yourself while nobody writes",
         ),
