@@ -19,7 +19,7 @@ use cowlog::kafka::checkpoints::OffsetCheckpoint;
 use cowlog::kafka::metadata::parse_partition_metadata;
 use cowlog::snapshot::{AsTopicId, RestoreOptions, SnapshotConfig, SnapshotManager};
 use cowlog::store::Scope;
-use kafka::{Node, free_ports, kit, kit_works};
+use kafka::{Node, kit, kit_works};
 use serde_json::Value;
 use support::process::contents;
 
@@ -239,8 +239,7 @@ fn another_cluster_serves_a_topic_and_loses_no_new_record() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     // Written now: a broker forgets producers after a day.
     let temp = tempfile::tempdir().unwrap();
-    let source = Node(temp.path().join("source"));
-    kit(&["new", source.path(), &free_ports().to_string()]);
+    let source = Node::new(temp.path().join("source"), None, &[]);
     kit(&["start", source.path()]);
     kit(&["client", source.path(), "topic", "orders", "2", "retention.ms=-1"]);
     kit(&["client", source.path(), "produce", "orders", "2000", "size=50"]);
@@ -250,8 +249,7 @@ fn another_cluster_serves_a_topic_and_loses_no_new_record() {
     let snaps = manager(&source.0.join("data"));
     snaps.create().run().unwrap();
     for unclean in [false, true] {
-        let node = Node(temp.path().join(format!("node-{unclean}")));
-        kit(&["new", node.path(), &free_ports().to_string()]);
+        let node = Node::new(temp.path().join(format!("node-{unclean}")), None, &[]);
         kit(&["start", node.path()]);
         kit(&["client", node.path(), "topic", "orders", "2", "retention.ms=-1"]);
         kit(&[if unclean { "kill" } else { "stop" }, node.path()]);
