@@ -9,6 +9,7 @@ mod budget;
 mod capture;
 mod complete;
 mod config;
+mod contents;
 mod create;
 mod deep;
 mod delete;
@@ -44,6 +45,7 @@ mod verify;
 pub use crate::store::LeftOut;
 pub use adopt::AsTopicId;
 pub use config::SnapshotConfig;
+pub use contents::{Contents, GroupContents, GroupOffset, LeaderEpoch, LogContents, TopicContents, Transaction};
 pub use create::Create;
 #[cfg(feature = "console")]
 pub(crate) use create::check_tags;
