@@ -5,6 +5,7 @@ mod adopt;
 mod ahead;
 mod assemble;
 mod attempt;
+mod blame;
 mod budget;
 mod capture;
 mod complete;

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::blame::changed;
 use super::manager::SnapshotManager;
 use super::outcome::{LogEnd, Restored};
 use super::restore_options::{Detach, Put, RestoreOptions};
 use super::restore_plan::{self, Content, Planned};
 use super::target::Target;
-use super::verify::{Dirs, VerifiedSnapshot, changed, open_dirs, place, unreadable};
+use super::verify::{Dirs, VerifiedSnapshot, open_dirs, place, unreadable};
 use crate::error::{Damage, Error, Result, ValidationError};
 use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back};
 use crate::kafka::{Profile, boot, datadir};
@@ -208,7 +209,10 @@ impl Job<'_> {
                 let limit = if let Content::First(bytes) = planned.content { bytes } else { u64::MAX };
                 match self.bring(file, &output, limit) {
                     Ok(Some(method)) => method,
-                    Ok(None) => return Ok(Done::Damaged(changed(file))),
+                    Ok(None) => {
+                        let stat = place(self.from, &file.path).and_then(|(dir, name)| dir.try_stat(name).ok()?);
+                        return Ok(Done::Damaged(changed(file, stat.as_ref())));
+                    }
                     Err(e) => return Ok(Done::Damaged(unreadable_source(file, e, output.path())?)),
                 }
             }
