@@ -13,6 +13,7 @@ pub mod metadata_record;
 pub mod offset_record;
 pub mod producer_state;
 mod profile;
+pub mod retention;
 pub mod txn_index;
 
 pub use profile::Profile;

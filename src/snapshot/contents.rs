@@ -138,17 +138,22 @@ impl SnapshotManager {
             let what = format!("{id} is not of a log that Kafka wrote");
             return Err(ValidationError::refused(what).into());
         }
-        Reading { loaded: &loaded, check: &|| self.config().observer.check(), unread: Vec::new() }.all()
+        Reading::of(&loaded, &|| self.config().observer.check()).all()
     }
 }
 
-struct Reading<'a> {
+/// A snapshot that is being read.
+pub(super) struct Reading<'a> {
     loaded: &'a Loaded,
     check: &'a dyn Fn() -> Result<()>,
     unread: Vec<String>,
 }
 
 impl<'a> Reading<'a> {
+    pub(super) fn of(loaded: &'a Loaded, check: &'a dyn Fn() -> Result<()>) -> Self {
+        Reading { loaded, check, unread: Vec::new() }
+    }
+
     fn all(mut self) -> Result<Contents> {
         let groups = self.groups()?;
         let topics = self.topics()?;
@@ -160,7 +165,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The logs that have a name.
-    fn logs(&self) -> Vec<(&'a LogManifest, String, i32)> {
+    pub(super) fn logs(&self) -> Vec<(&'a LogManifest, String, i32)> {
         let named = |log: &'a LogManifest| Some((log, log.topic.clone()?, log.partition?));
         self.loaded.manifest.logs.iter().filter_map(named).collect()
     }
@@ -169,10 +174,9 @@ impl<'a> Reading<'a> {
         if log.dir.is_empty() { Ok(self.loaded.dir.clone()) } else { self.loaded.dir.open_dir(&log.dir) }
     }
 
-    /// The committed offsets, with the lag against the cut.
-    fn groups(&mut self) -> Result<Option<Vec<GroupContents>>> {
-        let logs = self.logs();
-        let of_groups: Vec<_> = logs.iter().filter(|(_, topic, _)| topic == GROUP_OFFSETS).collect();
+    /// The committed offsets; `None` where the snapshot does not have them.
+    pub(super) fn committed(&self) -> Result<Option<CommittedOffsets>> {
+        let of_groups: Vec<_> = self.logs().into_iter().filter(|(_, topic, _)| topic == GROUP_OFFSETS).collect();
         if of_groups.is_empty() {
             return Ok(None);
         }
@@ -186,6 +190,13 @@ impl<'a> Reading<'a> {
             }
             committed.end_of_log();
         }
+        Ok(Some(committed))
+    }
+
+    /// The committed offsets, with the lag against the cut.
+    fn groups(&mut self) -> Result<Option<Vec<GroupContents>>> {
+        let Some(committed) = self.committed()? else { return Ok(None) };
+        let logs = self.logs();
         let ends: BTreeMap<(&str, i32), i64> =
             logs.iter().map(|(log, topic, partition)| ((topic.as_str(), *partition), log.cut.log_end_offset)).collect();
         let mut groups: Vec<GroupContents> = Vec::new();
@@ -240,7 +251,7 @@ impl<'a> Reading<'a> {
 
     /// What the cluster's metadata say: the newest checkpoint and the log behind it. What cannot be read is told, not an error: it
     /// is about names alone.
-    fn cluster(&mut self) -> Result<Topics> {
+    pub(super) fn cluster(&mut self) -> Result<Topics> {
         let mut topics = Topics::default();
         let logs = self.loaded.manifest.logs.iter();
         let Some(log) = logs.clone().find(|log| log.topic.as_deref() == Some(CLUSTER_METADATA)) else {

@@ -37,6 +37,7 @@ mod second_look;
 mod set;
 mod source;
 mod staging;
+mod surprises;
 mod swap;
 mod take;
 mod target;

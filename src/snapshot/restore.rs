@@ -138,6 +138,15 @@ impl SnapshotManager {
                 observer.warn(&objection);
             }
         }
+        if loaded.manifest.source.profile == Profile::Kafka {
+            let whole = store.load(loaded.id)?;
+            // Other logs of the snapshot were not verified, so that this may fail where the restore does not.
+            match self.foresee(loaded, &whole) {
+                Ok(surprises) => surprises.iter().for_each(|surprise| observer.warn(surprise)),
+                Err(e @ Error::Interrupted) => return Err(e),
+                Err(e) => observer.warn(&format!("what a broker will do to it could not be foreseen: {e}")),
+            }
+        }
         make_durable(&planned, &to_dirs)?;
         not_restored.extend(finish_dirs(loaded, &to_dirs)?);
         observer.check()?;
