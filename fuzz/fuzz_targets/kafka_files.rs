@@ -2,7 +2,7 @@
 #![no_main]
 
 use cowlog::kafka::checkpoints::{LeaderEpochs, OffsetCheckpoint};
-use cowlog::kafka::{cut_txn_index, datadir, metadata, producer_state, txn_index};
+use cowlog::kafka::{cut_txn_index, datadir, metadata, metadata_record, offset_record, producer_state, txn_index};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -23,6 +23,11 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(producers) = producer_state::parse_producer_state(data) {
         assert!(producers.len() <= data.len() / 46);
     }
+    if let Ok(Some(key)) = offset_record::parse_offset_key(data) {
+        assert!(key.group.len() + key.topic.len() <= data.len());
+    }
+    let _ = offset_record::parse_offset_value(data);
+    let _ = metadata_record::parse_metadata_record(data);
     let _ = metadata::parse_partition_metadata(data);
     let _ = metadata::parse_meta_properties(data);
     if let Ok(text) = std::str::from_utf8(data)

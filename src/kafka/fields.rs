@@ -26,6 +26,47 @@ impl<'a> Fields<'a> {
         self.take().map(i64::from_be_bytes)
     }
 
+    pub(super) fn i8(&mut self) -> Option<i8> {
+        self.take().map(i8::from_be_bytes)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take()
+    }
+
+    /// Text behind its length in 16 bits (`clients: ByteBufferAccessor`, `STRING`).
+    pub(super) fn string(&mut self) -> Option<String> {
+        let length = usize::try_from(self.i16()?).ok()?;
+        self.text(length)
+    }
+
+    /// Text behind its length and one, as a varint (`COMPACT_STRING`). 0 stands for none.
+    pub(super) fn compact_string(&mut self) -> Option<Option<String>> {
+        match self.uvarint()?.checked_sub(1) {
+            None => Some(None),
+            Some(length) => self.text(usize::try_from(length).ok()?).map(Some),
+        }
+    }
+
+    /// Seven bits a byte, lowest first, 32 at most (`clients: ByteUtils.readUnsignedVarint`).
+    pub(super) fn uvarint(&mut self) -> Option<u32> {
+        let mut value = 0u64;
+        for shift in [0, 7, 14, 21, 28] {
+            let [byte] = self.take()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return u32::try_from(value).ok();
+            }
+        }
+        None
+    }
+
+    fn text(&mut self, length: usize) -> Option<String> {
+        let (text, left) = self.left.split_at_checked(length)?;
+        self.left = left;
+        String::from_utf8(text.to_vec()).ok()
+    }
+
     /// What has not been taken.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.left

@@ -13,6 +13,18 @@ use super::Malformed;
 pub struct TopicId(String);
 
 impl TopicId {
+    /// The id that these bytes are (`clients: Uuid.toString`: URL-safe base64 without padding).
+    pub fn from_bytes(bytes: [u8; 16]) -> TopicId {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let number = u128::from_be_bytes(bytes);
+        // 128 bits are 21 digits of six bits and two bits at the upper end of one more.
+        let digit = |i: u32| {
+            let bits = if i < 21 { number >> (122 - 6 * i) } else { number << 4 };
+            DIGITS.get((bits & 0x3f) as usize).copied().unwrap_or_default()
+        };
+        TopicId((0..22).map(|i| char::from(digit(i))).collect())
+    }
+
     /// As Kafka prints it.
     pub fn as_str(&self) -> &str {
         &self.0

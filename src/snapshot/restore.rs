@@ -5,12 +5,13 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::blame::changed;
 use super::manager::SnapshotManager;
 use super::outcome::{LogEnd, Restored};
 use super::restore_options::{Detach, Put, RestoreOptions};
 use super::restore_plan::{self, Content, Planned};
 use super::target::Target;
-use super::verify::{Dirs, VerifiedSnapshot, changed, open_dirs, place, unreadable};
+use super::verify::{Dirs, VerifiedSnapshot, open_dirs, place, unreadable};
 use crate::error::{Damage, Error, Result, ValidationError};
 use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back};
 use crate::kafka::{Profile, boot, datadir};
@@ -137,6 +138,15 @@ impl SnapshotManager {
                 observer.warn(&objection);
             }
         }
+        if loaded.manifest.source.profile == Profile::Kafka {
+            let whole = store.load(loaded.id)?;
+            // Other logs of the snapshot were not verified, so that this may fail where the restore does not.
+            match self.foresee(loaded, &whole) {
+                Ok(surprises) => surprises.iter().for_each(|surprise| observer.warn(surprise)),
+                Err(e @ Error::Interrupted) => return Err(e),
+                Err(e) => observer.warn(&format!("what a broker will do to it could not be foreseen: {e}")),
+            }
+        }
         make_durable(&planned, &to_dirs)?;
         not_restored.extend(finish_dirs(loaded, &to_dirs)?);
         observer.check()?;
@@ -208,7 +218,10 @@ impl Job<'_> {
                 let limit = if let Content::First(bytes) = planned.content { bytes } else { u64::MAX };
                 match self.bring(file, &output, limit) {
                     Ok(Some(method)) => method,
-                    Ok(None) => return Ok(Done::Damaged(changed(file))),
+                    Ok(None) => {
+                        let stat = place(self.from, &file.path).and_then(|(dir, name)| dir.try_stat(name).ok()?);
+                        return Ok(Done::Damaged(changed(file, stat.as_ref())));
+                    }
                     Err(e) => return Ok(Done::Damaged(unreadable_source(file, e, output.path())?)),
                 }
             }

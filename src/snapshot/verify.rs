@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use blake3::Hash;
 use rayon::prelude::*;
 
+use super::blame::{changed, resized};
 use super::capture::path_in;
 use super::deep::check_log;
 use super::hash::{buffer, hash_to};
@@ -285,11 +286,12 @@ fn read_file(dirs: &Dirs<'_>, file: &FileManifest, digest: Hash, buf: &mut [u8],
         return Ok(Read::Wrong(missing(file, "it is not there")));
     };
     let opened = dir.open_file(name, Open::Read)?;
-    if let Some(found) = differs(file, &opened.stat()?) {
+    let stat = opened.stat()?;
+    if let Some(found) = differs(file, &stat) {
         return Ok(Read::Wrong(found));
     }
     let (found, bytes) = hash_to(&opened, file.size, buf, observer)?;
-    Ok(if found == digest { Read::Right(bytes) } else { Read::Wrong(changed(file)) })
+    Ok(if found == digest { Read::Right(bytes) } else { Read::Wrong(changed(file, Some(&stat))) })
 }
 
 fn presence(dirs: &Dirs<'_>, file: &FileManifest) -> Result<Option<Damage>> {
@@ -308,10 +310,7 @@ fn differs(file: &FileManifest, stat: &Stat) -> Option<Damage> {
     if stat.kind != FileKind::File {
         return Some(missing(file, "it is not a regular file"));
     }
-    (stat.size != file.size).then(|| {
-        let detail = format!("{} bytes, should be {}", stat.size, file.size);
-        Damage { path: file.path.clone(), kind: DamageKind::Size, detail }
-    })
+    (stat.size != file.size).then(|| resized(file, stat))
 }
 
 fn missing(file: &FileManifest, detail: &str) -> Damage {
@@ -327,16 +326,6 @@ pub(super) fn unreadable(path: &str, e: Error) -> Result<Damage> {
         _ => return Err(e),
     };
     Ok(Damage { path: path.to_owned(), kind, detail: e.to_string() })
-}
-
-/// Says who is probably to blame.
-pub(super) fn changed(file: &FileManifest) -> Damage {
-    let detail = if file.exposed {
-        "its bytes are not what they were; the live log named this very file, so its writer may have changed it in place"
-    } else {
-        "its bytes are not what they were; no writer could reach this file, so the disk or somebody else changed it"
-    };
-    Damage { path: file.path.clone(), kind: DamageKind::Digest, detail: detail.into() }
 }
 
 /// Whether cowlog's own writer wrote the log: only then it has a checkpoint of its own, and no offset is missing.

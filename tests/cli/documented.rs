@@ -115,6 +115,7 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     let part = ["latest", "--json", "--topic", "events-gzip", "--replace"];
     docs.is(&["restore"], &run(cowlog().arg("restore").arg(&data).args(part)).expect_code(0).json());
     docs.is(&["undo"], &run(cowlog().arg("undo").arg(&data).arg("--json")).expect_code(0).json());
+    kafka(&mut docs, temp.path());
     let target = temp.path().join("r");
     let restored = run(cowlog().arg("restore").arg(&data).args(["latest", "--json", "--to"]).arg(target));
     docs.is(&["restore"], &restored.expect_code(0).json());
@@ -136,10 +137,36 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
         contender.get("times").into_iter().for_each(|times| docs.is(&["times"], times));
     }
 
-    // Which this user may always set; and what only a running broker makes, see `live` and `kafka_live`.
-    let unseen = [("restore", "not_restored"), ("created", "missing")];
+    // Which this user may always set; what only a running broker makes, see `live` and `kafka_live`; and a broker's records
+    // that cannot be read.
+    let unseen = [("restore", "not_restored"), ("created", "missing"), ("kafka", "unread")];
     let unseen = unseen.map(|(name, field)| (name.to_owned(), field.to_owned()));
     let all = docs.tables.iter().flat_map(|(name, fields)| fields.keys().map(|field| (name.clone(), field.clone())));
     let missing: Vec<_> = all.filter(|pair| !docs.seen.contains(pair) && !unseen.contains(pair)).collect();
     assert!(missing.is_empty(), "documented, and nowhere to be seen: {missing:?}");
+}
+
+/// `show --kafka`, of logs of which one ends within a transaction.
+fn kafka(docs: &mut Seen, temp: &Path) {
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/txn-killed.tar.zst");
+    tar::Archive::new(zstd::Decoder::new(std::fs::File::open(packed).unwrap()).unwrap()).unpack(temp).unwrap();
+    let data = temp.join("txn-killed");
+    run(cowlog().arg("create").arg(&data)).expect_code(0);
+    let shown = run(cowlog().arg("show").arg(&data).args(["--kafka", "--json"])).expect_code(0).json();
+    docs.is(&["snapshot", "shown"], &shown);
+    let each = |value: &Value| value.as_array().unwrap().clone();
+    let kafka = &shown["kafka"];
+    docs.is(&["kafka"], kafka);
+    each(&kafka["topics"]).iter().for_each(|topic| docs.is(&["kafka-topic"], topic));
+    for log in each(&kafka["logs"]) {
+        docs.is(&["kafka-log"], &log);
+        each(&log["open_transactions"]).iter().for_each(|open| docs.is(&["open-transaction"], open));
+    }
+    for group in each(&kafka["groups"]) {
+        each(&group["offsets"]).iter().for_each(|offset| docs.is(&["committed"], offset));
+    }
+    let text = run(cowlog().arg("show").arg(&data).arg("--kafka")).expect_code(0).stdout;
+    for told in ["OPEN TRANSACTION ", "LEADER EPOCHS", "readers", "clicks-0", "CODECS"] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
 }

@@ -209,6 +209,9 @@ pub struct Show {
     /// Which snapshot
     #[arg(value_name = "ID", default_value = "latest")]
     pub id: String,
+    /// Also read what it holds of a Kafka broker: topics and their ids, open transactions, groups and their lag
+    #[arg(long)]
+    pub kafka: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The commands, one a file. Each prints its result and gives the exit code.
 
 pub mod completions;
+mod contents;
 pub mod create;
 pub mod delete;
 pub mod list;

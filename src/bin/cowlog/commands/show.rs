@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use cowlog::kafka::Profile;
 use cowlog::log::CutQuality;
-use cowlog::snapshot::SnapshotInfo;
+use cowlog::snapshot::{Contents, SnapshotInfo};
 use cowlog::store::{FileManifest, Loaded, LogManifest, SourceManifest, rfc3339};
 use serde::Serialize;
 
+use super::contents::sections;
 use super::create::{extent, files, offset};
 use super::list::seconds;
 use super::methods;
@@ -28,6 +29,8 @@ struct Shown<'a> {
     source: &'a SourceManifest,
     cuts: &'a [LogManifest],
     files: Vec<ShownFile<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kafka: Option<Contents>,
 }
 
 #[derive(Serialize)]
@@ -50,6 +53,7 @@ pub fn run(session: Session, args: args::Show) -> Result<u8, Failure> {
     let manager = session.manager(&args.source.source)?;
     let info = manager.get(&args.id)?;
     let loaded = manager.manifest(&info.id)?;
+    let contents = args.kafka.then(|| manager.contents(&info.id)).transpose()?;
     if session.output.json {
         let manifest = &loaded.manifest;
         session.output.value(&Shown {
@@ -58,9 +62,10 @@ pub fn run(session: Session, args: args::Show) -> Result<u8, Failure> {
             source: &manifest.source,
             cuts: &manifest.logs,
             files: manifest.files.iter().map(|f| shown(f, &loaded)).collect(),
+            kafka: contents,
         })?;
     } else {
-        session.output.text(&page(&info, &loaded, &session))?;
+        session.output.text(&page(&info, &loaded, contents.as_ref(), &session))?;
     }
     Ok(DONE)
 }
@@ -90,7 +95,7 @@ fn nanoseconds(since_1970: i64) -> String {
     jiff::Timestamp::from_nanosecond(since_1970.into()).map(|t| t.to_string()).unwrap_or_default()
 }
 
-fn page(info: &SnapshotInfo, loaded: &Loaded, session: &Session) -> String {
+fn page(info: &SnapshotInfo, loaded: &Loaded, contents: Option<&Contents>, session: &Session) -> String {
     let styles = &session.output.styles;
     let manifest = &loaded.manifest;
     let now = session.now();
@@ -149,6 +154,9 @@ fn page(info: &SnapshotInfo, loaded: &Loaded, session: &Session) -> String {
     out.push('\n');
     out.push_str(&logs(&manifest.logs).render(styles));
     out.push('\n');
+    if let Some(contents) = contents {
+        out.push_str(&sections(contents, styles));
+    }
     let mut table = Table::new(&[
         ("FILE", Side::Left),
         ("SIZE", Side::Right),

@@ -1,0 +1,151 @@
+//! What a broker will do, soon after it has started over a restored directory, that its owner may not expect.
+
+use std::collections::BTreeMap;
+
+use super::contents::Reading;
+use super::manager::SnapshotManager;
+use crate::error::Result;
+use crate::fs::Dir;
+use crate::kafka::Profile;
+use crate::kafka::retention::{AgingSegment, Retention};
+use crate::log::{SegmentFile, TimeEntry, parse_time_index};
+use crate::store::{Loaded, LogManifest};
+
+/// `offsets.retention.minutes` (`group-coordinator: GroupCoordinatorConfig`): 7 days.
+const GROUP_RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// A time index of one segment: preallocated ones have 10 MB.
+const MAX_INDEX: u64 = 1 << 30;
+/// Names in one sentence.
+const NAMED: usize = 5;
+
+impl SnapshotManager {
+    /// What a broker would do to a snapshot of its logs once it is restored and started over: segments that retention deletes,
+    /// by topic; committed offsets beyond the end of a log; groups whose offsets expire. In words; empty where nothing of that is
+    /// to be expected, and for logs that no broker wrote. [`restore`](Self::restore) warns of the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`contents`](Self::contents).
+    pub fn surprises(&self, id: &str) -> Result<Vec<String>> {
+        let store = self.store()?;
+        let id = self.resolve(&store, id)?;
+        let opened = self.open_snapshot(&store, id)?;
+        let loaded = opened.loaded?;
+        self.foresee(&loaded, &loaded)
+    }
+
+    /// The same for a part of a snapshot; the settings of its topics are those of the whole.
+    pub(super) fn foresee(&self, part: &Loaded, whole: &Loaded) -> Result<Vec<String>> {
+        if part.manifest.source.profile != Profile::Kafka {
+            return Ok(Vec::new());
+        }
+        let check = || self.config().observer.check();
+        let now = self.config().clock.now();
+        let mut found = deleted_by_retention(part, &mut Reading::of(whole, &check), now)?;
+        found.extend(groups(&mut Reading::of(part, &check), now)?);
+        Ok(found)
+    }
+}
+
+/// What goes of a topic.
+#[derive(Default)]
+struct Doomed {
+    segments: usize,
+    of: usize,
+    bytes: u64,
+}
+
+fn deleted_by_retention(part: &Loaded, whole: &mut Reading<'_>, now: i64) -> Result<Vec<String>> {
+    let topics = whole.cluster()?;
+    let mut doomed: BTreeMap<&str, (Retention, Doomed)> = BTreeMap::new();
+    for log in &part.manifest.logs {
+        let Some(topic) = log.topic.as_deref() else { continue };
+        let config = topics.get(topic).map(|t| t.config.clone()).unwrap_or_default();
+        let Some(retention) = Retention::of(topic, &config) else { continue };
+        let segments = aging(part, log)?;
+        let goes = retention.doomed(&segments, now);
+        let (_, of_topic) = doomed.entry(topic).or_insert_with(|| (retention, Doomed::default()));
+        of_topic.segments += goes;
+        of_topic.of += segments.len();
+        of_topic.bytes += segments.iter().take(goes).map(|s| s.bytes).sum::<u64>();
+    }
+    let told = |(topic, (retention, doomed)): (&str, (Retention, Doomed))| {
+        let Doomed { segments, of, bytes } = doomed;
+        let days = retention.ms / (24 * 60 * 60 * 1000);
+        let why = match (retention.assumed, retention.bytes) {
+            (true, -1) => format!("its retention is assumed to be a broker's own default, {days} days"),
+            (true, bytes) => format!("retention.bytes is {bytes}, retention.ms is assumed to be {days} days"),
+            (false, -1) => format!("retention.ms is {}", retention.ms),
+            (false, bytes) => format!("retention.ms is {}, retention.bytes is {bytes}", retention.ms),
+        };
+        let remedy = match retention.assumed {
+            true => "start it with log.retention.ms=-1 to keep them",
+            false => "change that setting of the topic within 30 seconds of the start to keep them",
+        };
+        format!(
+            "retention deletes {segments} of {of} segments of {topic} ({bytes} bytes) 30 seconds after a broker is started over \
+             them: {why}; {remedy}"
+        )
+    };
+    Ok(doomed.into_iter().filter(|(_, (_, doomed))| doomed.segments > 0).map(told).collect())
+}
+
+/// The segments of a log as retention sees them.
+fn aging(part: &Loaded, log: &LogManifest) -> Result<Vec<AgingSegment>> {
+    let dir = if log.dir.is_empty() { part.dir.clone() } else { part.dir.open_dir(&log.dir)? };
+    log.segments.iter().map(|base| aging_segment(&dir, *base)).collect()
+}
+
+fn aging_segment(dir: &Dir, base: i64) -> Result<AgingSegment> {
+    let stat = dir.stat(SegmentFile::Log.name(base))?;
+    let index = dir.try_read(SegmentFile::TimeIndex.name(base), MAX_INDEX)?.unwrap_or_default();
+    let last: Option<TimeEntry> = parse_time_index(&index).entries.last().copied();
+    let written = stat.mtime.div_euclid(1_000_000);
+    let largest_timestamp = last.map(|entry| entry.timestamp).filter(|t| *t >= 0).unwrap_or(written);
+    Ok(AgingSegment { largest_timestamp, bytes: stat.size })
+}
+
+fn groups(part: &mut Reading<'_>, now: i64) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let Some(committed) = part.committed()? else { return Ok(found) };
+    let ends: BTreeMap<(String, i32), i64> =
+        part.logs().into_iter().map(|(log, topic, partition)| ((topic, partition), log.cut.log_end_offset)).collect();
+    let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut beyond: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (key, at) in committed.iter() {
+        let last = newest.entry(&key.group).or_insert(at.timestamp);
+        *last = at.timestamp.max(*last);
+        if let Some(end) = ends.get(&(key.topic.clone(), key.partition)).filter(|end| at.offset > **end) {
+            let told = format!("{}-{} ({}, the log ends at {end})", key.group, key.partition, at.offset);
+            beyond.entry(&key.topic).or_default().push(told);
+        }
+    }
+    for (topic, offsets) in beyond {
+        found.push(format!(
+            "of {topic} {} committed offsets lie beyond the end of the log, group and partition: {}; their consumers go on where \
+             auto.offset.reset says",
+            offsets.len(),
+            some(&offsets)
+        ));
+    }
+    let old: Vec<&str> = newest
+        .into_iter()
+        .filter(|(_, at)| now.saturating_sub(*at) > GROUP_RETENTION_MS)
+        .map(|(group, _)| group)
+        .collect();
+    if !old.is_empty() {
+        found.push(format!(
+            "the committed offsets of {} groups are older than 7 days, after which a broker forgets those of a group without members \
+             unless its offsets.retention.minutes says otherwise: {}",
+            old.len(),
+            some(&old)
+        ));
+    }
+    Ok(found)
+}
+
+fn some(names: &[impl AsRef<str>]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
