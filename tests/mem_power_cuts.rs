@@ -351,8 +351,11 @@ fn check_exchanged(fs: &MemFs, case: &str, expected: &Expected, [before, after]:
 const EXCHANGES: [fn(&MemFs) -> Result<()>; 2] =
     [|fs| manager(fs)?.restore_id("latest", RestoreOptions::replace()).map(drop), |fs| manager(fs)?.undo().map(drop)];
 
+/// Where it happens, and the bytes before and after.
+type Exchange = (MemFs, Vec<u8>, Vec<u8>);
+
 /// A stage for each of them, with what the log is before and after.
-fn exchanges(abilities: Abilities) -> (Expected, [(MemFs, Vec<u8>, Vec<u8>); 2]) {
+fn exchanges(abilities: Abilities) -> (Expected, [Exchange; 2]) {
     let (fs, expected, live) = stage(abilities);
     let newest = expected.values().last().unwrap().clone();
     assert!(newest != live);
