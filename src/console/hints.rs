@@ -38,6 +38,19 @@ mod tests {
     use super::*;
     use crate::error::{ConcurrencyError, IntegrityError};
 
+    /// What is done on the server's machine only.
+    const LOCAL: [&str; 9] = [
+        "cowlog repair",
+        "cowlog undo",
+        "cowlog restore --replace",
+        "--as-topic-id",
+        "--into",
+        "--partition",
+        "--replace",
+        "--to",
+        "--topic",
+    ];
+
     fn files(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -62,7 +75,8 @@ mod tests {
                 for (n, quoted) in line.split('`').enumerate().filter(|(n, _)| n % 2 == 1) {
                     if quoted.starts_with("--") || quoted.starts_with("cowlog ") {
                         let known = INSTEAD.iter().any(|(command, _)| *command == format!("`{quoted}`"));
-                        assert!(known || quoted == "cowlog repair", "{}: {n}: {line}", file.display());
+                        let there = LOCAL.iter().any(|it| quoted.starts_with(it));
+                        assert!(known || there, "{}: {n}: {line}", file.display());
                         seen += 1;
                     }
                 }
