@@ -237,11 +237,14 @@ fn another_cluster_serves_a_topic_and_loses_no_new_record() {
         return;
     }
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    // Written now: a broker forgets producers after a day.
+    // Written now: a broker forgets producers after a day. The first producer's only batches are those that the first one of
+    // the other cluster will send: ten records each, with the same id and sequence numbers.
+    let first = ["produce", "orders", "20", "linger=1000"];
     let temp = tempfile::tempdir().unwrap();
     let source = Node::new(temp.path().join("source"), None, &[]);
     kit(&["start", source.path()]);
     kit(&["client", source.path(), "topic", "orders", "2", "retention.ms=-1"]);
+    source.client(&first);
     kit(&["client", source.path(), "produce", "orders", "2000", "size=50"]);
     let expected = sum(&source, "orders");
     assert_eq!(expected.len(), 2);
@@ -258,7 +261,7 @@ fn another_cluster_serves_a_topic_and_loses_no_new_record() {
         snaps.restore_part("latest", &topic("orders"), into).unwrap();
         kit(&["start", node.path()]);
         // Ten to each partition, by the first producer of this cluster.
-        let acked = node.client(&["produce", "orders", "20"]);
+        let acked = node.client(&first);
         assert_eq!(acked[0]["acked"], 20, "{acked:?}");
         let served = sum(&node, "orders");
         assert_eq!(served.len(), 2);
