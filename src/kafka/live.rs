@@ -22,7 +22,7 @@ impl Turn {
     /// That of a topic's partitions.
     pub fn of(topic: &str) -> Turn {
         match topic {
-            "__consumer_offsets" | "__transaction_state" => Turn::Coordinators,
+            "__consumer_offsets" | "__transaction_state" | "__share_group_state" => Turn::Coordinators,
             CLUSTER_METADATA => Turn::Metadata,
             _ => Turn::Data,
         }

@@ -1,6 +1,6 @@
 //! Everything of a snapshot but its manifests: links, clones, copies, digests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -17,8 +17,11 @@ use super::source::{Look, Source, SourceLog};
 use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Result, ValidationError};
 use crate::fs::{Dir, Identity, Method, Open};
+use crate::kafka::datadir::PARTITION_METADATA;
 use crate::kafka::live::Turn;
-use crate::store::{DirManifest, LeftOut, Manifest, SetMember, SourceKind, SourceManifest, Store, VERSION, rfc3339};
+use crate::store::{
+    DirManifest, LeftOut, Manifest, Scope, SetMember, SourceKind, SourceManifest, Store, VERSION, rfc3339,
+};
 
 /// One directory that is to get into a staging directory.
 pub(super) struct Share<'a> {
@@ -42,6 +45,7 @@ pub(super) fn assemble(mut shares: Vec<Share<'_>>) -> Result<Vec<Assembled>> {
     for turn in Turn::ALL {
         if turn == Turn::Metadata {
             ongoing.iter_mut().try_for_each(Ongoing::take_what_is_new)?;
+            refuse_moved(&ongoing)?;
         }
         ongoing.iter_mut().try_for_each(|one| one.take_turn(turn))?;
     }
@@ -51,6 +55,21 @@ pub(super) fn assemble(mut shares: Vec<Share<'_>>) -> Result<Vec<Assembled>> {
         share.source.left_out.extend(taken.left_out.iter().cloned());
     }
     shares.into_iter().zip(taken).map(|(share, (taken, root))| finish(share, root, taken)).collect()
+}
+
+/// A partition that was moved from one directory to another meanwhile was taken in both, and a broker would not start.
+fn refuse_moved(ongoing: &[Ongoing<'_>]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for one in ongoing {
+        for log in one.taken.logs.iter().filter(|log| !log.manifest.dir.is_empty()) {
+            if ongoing.len() > 1 && !seen.insert(log.manifest.dir.as_str()) {
+                let path = one.share.source.dir.path_of(&log.manifest.dir);
+                let why = "it is in another directory of the broker as well, or was a moment ago".to_owned();
+                return Err(ConcurrencyError::Busy { path, why }.into());
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Share<'_> {
@@ -77,6 +96,8 @@ struct Taken {
     left_out: Vec<LeftOut>,
     /// What did not come to rest.
     missing: Vec<LeftOut>,
+    /// Whether something was being made.
+    unready: bool,
 }
 
 impl Taken {
@@ -87,7 +108,11 @@ impl Taken {
                 self.logs.push(*captured);
                 return Ok(());
             }
-            Outcome::LeftOut(why) => self.left_out.push(left_out(why)),
+            Outcome::Gone => self.left_out.push(left_out("it was deleted while the snapshot was taken".into())),
+            Outcome::Unready => {
+                self.unready = true;
+                self.left_out.push(left_out(format!("it has no {PARTITION_METADATA} yet")));
+            }
             Outcome::Restless(why) => self.missing.push(left_out(why)),
         }
         staged.dir().remove_dir(&log.prefix)
@@ -175,6 +200,8 @@ impl<'a> Ongoing<'a> {
             attempt.inherit(context)?;
             attempt.plan(context)?;
             let outcome = attempt.finish(context)?;
+            // It may have been left out in its turn.
+            taken.left_out.retain(|left| left.path != log.prefix);
             taken.add(&log, outcome, staged)?;
         }
         Ok(())
@@ -214,8 +241,16 @@ fn refuse_missing(source: &Source, taken: &Taken, context: &Context<'_>) -> Resu
             if source.kind == SourceKind::Log { source.path().to_owned() } else { source.dir.path_of(&first.path) };
         return Err(ConcurrencyError::Busy { path, why }.into());
     }
-    if taken.logs.is_empty() && source.kind == SourceKind::Log {
-        return Err(ValidationError::NoSuchSource { path: source.path().into() }.into());
+    // Of a topic or a partition nothing is left: a snapshot of nothing would pass for the latest of it.
+    if taken.logs.is_empty() && (source.kind == SourceKind::Log || source.scope != Scope::All) {
+        let path = source.path().to_owned();
+        if taken.unready {
+            return Err(ConcurrencyError::Busy { path, why: format!("it has no {PARTITION_METADATA} yet") }.into());
+        }
+        return Err(ValidationError::NoSuchSource { path }.into());
+    }
+    for left in &taken.left_out {
+        context.observer.warn(&format!("{} is not in the snapshot: {}", left.path, left.why));
     }
     for missing in &taken.missing {
         context.observer.warn(&format!("{} is not in the snapshot: {}", missing.path, missing.why));

@@ -49,8 +49,10 @@ enum Disturbed {
 pub(super) enum Outcome {
     /// It is in the staging directory.
     Taken(Box<CapturedLog>),
-    /// It does not belong into the snapshot: it is gone, or is being made.
-    LeftOut(String),
+    /// It does not belong into the snapshot: it is gone.
+    Gone,
+    /// It does not belong into the snapshot yet: it is being made.
+    Unready,
     /// It changed each time.
     Restless(String),
 }
@@ -82,6 +84,11 @@ impl<'a> Attempt<'a> {
         };
         if self.log.live && !listing.side_files.iter().any(|entry| entry.name == PARTITION_METADATA) {
             self.disturbed = Some(Disturbed::Unready);
+            return Ok(());
+        }
+        if self.log.live && listing.segments.is_empty() {
+            // A loaded log always has one: it is being replaced by an empty one that starts elsewhere.
+            self.disturbed = Some(Disturbed::Moved("it has no segment".into()));
             return Ok(());
         }
         match LogCapture::begin(self.log, &listing, self.staging.clone(), self.previous, context) {
@@ -134,7 +141,7 @@ impl<'a> Attempt<'a> {
             let why = match self.once(context)? {
                 _ if self.log.is_gone()? => {
                     self.clear()?;
-                    return Ok(Outcome::LeftOut("it was deleted while the snapshot was taken".into()));
+                    return Ok(Outcome::Gone);
                 }
                 Ok((captured, None)) => return Ok(Outcome::Taken(Box::new(captured))),
                 Ok((captured, Some(Difference::Epochs(why)))) if retries == RETRIES => {
@@ -148,7 +155,7 @@ impl<'a> Attempt<'a> {
             self.clear()?;
             if retries == RETRIES {
                 return match why {
-                    Disturbed::Unready => Ok(Outcome::LeftOut(format!("it has no {PARTITION_METADATA} yet"))),
+                    Disturbed::Unready => Ok(Outcome::Unready),
                     // What does not hold each time was not in the making.
                     Disturbed::By(e @ Error::Integrity(_)) => Err(e),
                     Disturbed::By(e) => Ok(Outcome::Restless(e.to_string())),

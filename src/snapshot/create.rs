@@ -82,7 +82,7 @@ impl<'m> Create<'m> {
     ///
     /// After `Ok` it is published and survives a power cut at any later moment. After an error nothing is listed
     /// that was not before, and what was staged is removed; only an error of the very last sync leaves the outcome
-    /// unknown, and says so. The log is never written to.
+    /// unknown, and says so. Of several parts some may have been published before such an error: they are listed as incomplete. The log is never written to.
     ///
     /// A log that a broker is writing to is taken without its help: one moment of its history, or `Busy` where five more tries
     /// did not get one. Logs are taken one after the other; how far apart their moments may be, and what a broker makes of

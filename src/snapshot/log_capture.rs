@@ -9,15 +9,16 @@ use super::budget::Plan;
 use super::capture::{Capture, Context, Staged, Wanted};
 use super::marks::End;
 use super::previous::PreviousLog;
+use super::side::{Side, side_file};
 use super::source::SourceLog;
-use crate::error::{Result, ValidationError};
-use crate::fs::{Attributes, Dir, Entry, FileKind, Identity, Method, Stat, write_new_unsynced};
+use crate::error::Result;
+use crate::fs::{Attributes, Dir, Identity, Method, Stat, write_new_unsynced};
 use crate::kafka::live::EpochChanges;
-use crate::kafka::{Profile, datadir};
+use crate::kafka::{Profile, cut_txn_index, datadir};
 use crate::log::{
     self, Checkpoint, Cut, CutQuality, IndexBytes, Listing, SealedSegment, SegmentEntry, SegmentFile, Stop,
 };
-use crate::store::{self, FileManifest, FileRole, LeftOut, LogManifest};
+use crate::store::{FileManifest, FileRole, LeftOut, LogManifest};
 
 /// One log on its way into a snapshot.
 pub(super) struct LogCapture<'a> {
@@ -77,7 +78,10 @@ impl<'a> LogCapture<'a> {
         }
         let mut side = |name: String, role| wanted.push(Wanted { name, role, sealed: None, may_link: false });
         if let Some(active) = active_entry {
-            active.files().filter(|f| !is_core(*f)).for_each(|f| side(f.name(active.base()), FileRole::from(f)));
+            // An entry of the transaction index must have its marker in the log: read from under a writer, it comes later.
+            let later = |file| log.live && file == SegmentFile::TxnIndex;
+            let files = active.files().filter(|f| !is_core(*f) && !later(*f));
+            files.for_each(|f| side(f.name(active.base()), FileRole::from(f)));
         }
         for (base, file) in listing.unattached.iter().filter(|(base, _)| taken(*base)) {
             side(file.name(*base), FileRole::from(*file));
@@ -149,6 +153,9 @@ impl<'a> LogCapture<'a> {
                 }
             }
         };
+        if log.live {
+            self.take_txn_index(&cut, context)?;
+        }
         self.capture.share_rest(context)?;
         let end = cut.log_end_offset;
         match &log.cut {
@@ -183,6 +190,17 @@ impl<'a> LogCapture<'a> {
         let Capture { staged, staging, .. } = self.capture;
         let (attributes, epochs) = (log.dir.attributes()?, self.epochs);
         Ok(CapturedLog { manifest, staged, staging, attributes, epochs, left_out: self.left_out })
+    }
+
+    /// A running broker's index of aborted transactions of the active segment, up to the cut. It is written right behind the
+    /// marker that ends one; the second look finds an entry that was late.
+    fn take_txn_index(&mut self, cut: &Cut, context: &Context<'_>) -> Result<()> {
+        let name = SegmentFile::TxnIndex.name(cut.active_base);
+        let Some(bytes) = self.log.dir.try_read(&name, MAX_INDEX)? else { return Ok(()) };
+        let stat = self.log.dir.stat(&name)?;
+        let kept = cut_txn_index(&bytes, cut.log_end_offset);
+        let source = DerivedFrom { stat, verbatim: kept.len() == bytes.len() && stat.size == bytes.len() as u64 };
+        self.derived(&name, FileRole::TxnIndex, kept, Some(source), context)
     }
 
     /// The cut of the previous snapshot, if nothing of the active segment moved since and the writer named no other.
@@ -386,35 +404,4 @@ fn may_link(log: &SourceLog, file: SegmentFile, sealed: &SealedSegment) -> bool 
             datadir::may_hard_link(file, sealed.end(), log.marks.high_watermark, log.marks.recovery_point)
         }
     }
-}
-
-/// What becomes of a file that is no segment's.
-enum Side<'a> {
-    Take(&'a str),
-    /// Written anew from the cut, or a lock.
-    Ours,
-    Leave(String),
-}
-
-fn side_file<'a>(log: &SourceLog, entry: &'a Entry) -> Result<Side<'a>> {
-    let Some(name) = entry.name.to_str() else {
-        let what =
-            format!("{:?} in {} is not UTF-8, which a manifest cannot name", entry.name, log.dir.path().display());
-        return Err(ValidationError::refused(what).into());
-    };
-    let ours = [log::CHECKPOINT, log::WRITER_LOCK, log::SEGMENTS_LOCK, store::IN_LOG];
-    if log.profile == Profile::Native && (ours.contains(&name) || name.ends_with(".tmp")) {
-        return Ok(Side::Ours);
-    }
-    if log.prefix.is_empty() && store::RESERVED.contains(&name) {
-        return Ok(Side::Leave(store::RESERVED_WHY.into()));
-    }
-    if let Some(why) = datadir::left_out_in_partition(name) {
-        return Ok(Side::Leave(why.to_string()));
-    }
-    Ok(match entry.kind {
-        FileKind::File => Side::Take(name),
-        FileKind::Dir => Side::Leave("a directory".into()),
-        FileKind::Other => Side::Leave("not a regular file".into()),
-    })
 }

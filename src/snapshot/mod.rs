@@ -35,6 +35,7 @@ mod restore_plan;
 mod scratch;
 mod second_look;
 mod set;
+mod side;
 mod source;
 mod staging;
 mod surprises;

@@ -112,10 +112,10 @@ pub fn plan(records: &[Record], policy: &Policy, now: i64, in_use: &BTreeSet<Sna
 
 fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTreeSet<SnapshotId>) -> Vec<Step> {
     records.sort_by_key(|r| std::cmp::Reverse(r.id));
-    let good: Vec<&Record> = records.iter().copied().filter(|r| !is_damaged(r) && !r.pinned).collect();
+    let good: Vec<&Record> = records.iter().copied().filter(|r| is_good(r) && !r.pinned).collect();
     let counted: BTreeMap<SnapshotId, usize> = good.iter().enumerate().map(|(rank, r)| (r.id, rank)).collect();
-    let newest_good = records.iter().find(|r| !is_damaged(r)).map(|r| r.id);
-    let newest_verified = records.iter().find(|r| !is_damaged(r) && is_verified(r)).map(|r| r.id);
+    let newest_good = records.iter().find(|r| is_good(r)).map(|r| r.id);
+    let newest_verified = records.iter().find(|r| is_good(r) && is_verified(r)).map(|r| r.id);
     let calendar = calendar_slots(&good, policy);
     let clock_is_back = records.first().is_some_and(|r| r.timestamp > now);
     let step = |record: &Record| {
@@ -143,6 +143,9 @@ fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTr
                 match (going, held) {
                     (Some(_), Some(held)) => (false, held),
                     (Some(why), None) => (true, why),
+                    (None, _) if record.partial => {
+                        (false, "logs are missing in it, and it is not yet too old".to_owned())
+                    }
                     (None, _) if is_damaged(record) => (false, "damaged, and not yet too old".to_owned()),
                     (None, _) if clock_is_back => (false, "the clock stands before the newest snapshot".to_owned()),
                     (None, _) => (false, "within the limits".to_owned()),
@@ -155,6 +158,11 @@ fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTr
 }
 
 const STATE_UNREADABLE: &str = "its state cannot be read, it counts as pinned";
+
+/// One in which logs are missing is not counted either: it must not push out the last that has them.
+fn is_good(record: &Record) -> bool {
+    !is_damaged(record) && !record.partial
+}
 
 fn is_damaged(record: &Record) -> bool {
     record.damaged.is_some() || record.verified.as_ref().is_some_and(|(_, _, ok)| !ok)
@@ -316,6 +324,9 @@ mod tests {
         let mut records = ages(&[0, 1, 2, 3]);
         records[3].damaged = Some("x".into()); // age 0
         assert_eq!(removed(&records, &policy), [3], "a damaged one is not counted");
+        (records[3].damaged, records[3].partial) = (None, true);
+        assert_eq!(removed(&records, &policy), [3], "nor is one in which logs are missing");
+        (records[3].damaged, records[3].partial) = (Some("x".into()), false);
         let mut records = ages(&[0, 2 * DAY]);
         records[1].damaged = Some("x".into());
         assert_eq!(removed(&records, &policy), [] as [i64; 0], "the last good one stays");

@@ -1,12 +1,13 @@
 //! Whether a log that was taken from under its writer is one moment of one history.
 
-use super::capture::Staged;
+use super::capture::{Staged, path_in};
 use super::log_capture::CapturedLog;
 use super::source::SourceLog;
 use crate::error::Result;
 use crate::fs::{Identity, Method, Stat};
 use crate::kafka::checkpoints::LeaderEpochs;
-use crate::kafka::datadir::{LEADER_EPOCHS, PARTITION_METADATA};
+use crate::kafka::cut_txn_index;
+use crate::kafka::datadir::{LEADER_EPOCHS, MAX_CHECKPOINT, PARTITION_METADATA};
 use crate::log::{self, SegmentEntry, SegmentFile, parse_segment_name};
 
 /// Why what was taken may be two histories in one.
@@ -56,6 +57,17 @@ pub(super) fn difference(log: &SourceLog, token: Option<&[u8]>, taken: &Captured
             None if must_stay => return moved(format!("{name} is gone")),
             Some(now) if must_be_same && !is_same(staged, &now) => return moved(format!("{name} was changed")),
             _ => {}
+        }
+    }
+    if log.live {
+        let name = SegmentFile::TxnIndex.name(cut.active_base);
+        let entries = log.dir.try_read(&name, MAX_CHECKPOINT)?.unwrap_or_default();
+        let is = blake3::hash(cut_txn_index(&entries, cut.log_end_offset));
+        let path = path_in(&taken.manifest.dir, &name);
+        let staged = taken.staged.iter().find(|staged| staged.manifest.path == path);
+        let was = staged.map_or(Some(blake3::hash(b"")), |staged| staged.digest);
+        if was != Some(is) && !is_at_front(cut.active_base)? {
+            return moved(format!("{name} was changed"));
         }
     }
     let epochs = log.token()?;

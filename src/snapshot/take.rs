@@ -79,7 +79,7 @@ pub(super) fn take(parts: &mut [Part<'_>], how: &How) -> Result<Vec<Created>> {
     let begun = begin(parts, how, now, &deadline)?;
     let ready = stage(parts, begun, how, now, &deadline)?;
     observer.check()?;
-    publish(parts, ready, how, &deadline)
+    publish(parts, ready, how)
 }
 
 /// The stores' locks, in the one order that keeps creates from waiting for each other.
@@ -253,8 +253,10 @@ fn ready(
     Ok(Ready { staged, record, created })
 }
 
-fn publish(parts: &[Part<'_>], ready: Vec<Ready>, how: &How, deadline: &Deadline) -> Result<Vec<Created>> {
-    let guards = lock_all(parts, deadline)?;
+fn publish(parts: &[Part<'_>], ready: Vec<Ready>, how: &How) -> Result<Vec<Created>> {
+    // Staging may have taken longer than one waits for a lock.
+    let Some(first) = parts.first().map(|part| part.manager) else { return Ok(Vec::new()) };
+    let guards = lock_all(parts, &first.deadline())?;
     if !how.force {
         for (part, ready) in parts.iter().zip(&ready) {
             // Another create may have come first meanwhile, also one that began later: its age is that of now.

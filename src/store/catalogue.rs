@@ -75,6 +75,9 @@ pub struct Record {
     /// From the state: time, level, result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<(i64, String, bool)>,
+    /// Whether logs of a running broker are missing in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// The other directories that it was taken of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<SetMember>,
@@ -184,6 +187,7 @@ impl Record {
             exposed,
             oldest_read: manifest.files.iter().map(|f| f.read_at).min(),
             root: root.to_hex().to_string(),
+            partial: !manifest.missing.is_empty(),
             set: manifest.set.clone(),
             damaged: None,
             seen: None,
@@ -214,6 +218,7 @@ impl Record {
             state_unreadable: false,
             tags: BTreeSet::new(),
             verified: None,
+            partial: false,
             set: Vec::new(),
             set_roots: BTreeMap::new(),
             damaged: Some(why.into()),

@@ -115,7 +115,7 @@ impl Journal {
             .into());
         }
         // No name leads anywhere else.
-        let is_name = |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
+        let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
         let clean =
             journal.swaps.iter().all(|s| is_name(&s.slot)) && journal.lines.iter().all(|line| is_name(&line.file));
         if journal.swaps.is_empty() || !clean {
