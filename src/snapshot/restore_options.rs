@@ -59,14 +59,14 @@ impl RestoreOptions {
         }
     }
 
-    /// In place of the source, which is exchanged for it atomically and kept for [`SnapshotManager::undo`]. See there for
+    /// In place of the source, which is exchanged for it atomically and kept for [`SnapshotManager::undo`](super::SnapshotManager::undo). See there for
     /// what holds then.
     pub fn replace() -> Self {
         RestoreOptions { put: Put::Replace, ..RestoreOptions::to("") }
     }
 
     /// The partitions of a topic, or one of them, into a data directory: each takes the place of its directory there, or a
-    /// place of its own. Together with [`only`](Self::only). See [`SnapshotManager::undo`].
+    /// place of its own. Together with [`only`](Self::only). See [`SnapshotManager::undo`](super::SnapshotManager::undo).
     pub fn into_data_dir(data_dir: impl Into<PathBuf>) -> Self {
         RestoreOptions { put: Put::Into, ..RestoreOptions::to(data_dir) }
     }
