@@ -170,10 +170,6 @@ impl<'a> Reading<'a> {
         self.loaded.manifest.logs.iter().filter_map(named).collect()
     }
 
-    fn dir(&self, log: &LogManifest) -> Result<Dir> {
-        if log.dir.is_empty() { Ok(self.loaded.dir.clone()) } else { self.loaded.dir.open_dir(&log.dir) }
-    }
-
     /// The committed offsets; `None` where the snapshot does not have them.
     pub(super) fn committed(&self) -> Result<Option<CommittedOffsets>> {
         let of_groups: Vec<_> = self.logs().into_iter().filter(|(_, topic, _)| topic == GROUP_OFFSETS).collect();
@@ -182,7 +178,7 @@ impl<'a> Reading<'a> {
         }
         let mut committed = CommittedOffsets::default();
         for (log, _, _) in &of_groups {
-            let reader = LogReader::open_on(self.dir(log)?)?.with_log_start(log.cut.log_start_offset);
+            let reader = LogReader::open_on(self.loaded.dir_of(log)?)?.with_log_start(log.cut.log_start_offset);
             for batch in reader.read_from(log.cut.log_start_offset) {
                 (self.check)()?;
                 let batch = batch?;
@@ -234,7 +230,7 @@ impl<'a> Reading<'a> {
             let topic = topics.entry(name.clone()).or_insert_with(|| named(&name));
             topic.partitions.push(partition);
             if topic.topic_id.is_none()
-                && let Some(bytes) = self.dir(log)?.try_read(PARTITION_METADATA, MAX_CHECKPOINT)?
+                && let Some(bytes) = self.loaded.dir_of(log)?.try_read(PARTITION_METADATA, MAX_CHECKPOINT)?
             {
                 topic.topic_id = parse_partition_metadata(&bytes).ok().map(|id| id.as_str().to_owned());
             }
@@ -257,7 +253,7 @@ impl<'a> Reading<'a> {
         let Some(log) = logs.clone().find(|log| log.topic.as_deref() == Some(CLUSTER_METADATA)) else {
             return Ok(topics);
         };
-        let dir = self.dir(log)?;
+        let dir = self.loaded.dir_of(log)?;
         let mut from = log.cut.log_start_offset;
         let newest = self.files_of(log).filter_map(|name| Some((checkpoint_offset(name)?, name))).max();
         let mut wrong = None;
@@ -275,8 +271,8 @@ impl<'a> Reading<'a> {
         Ok(topics)
     }
 
-    fn log(&mut self, log: &LogManifest, topic: String, partition: i32) -> Result<LogContents> {
-        let dir = self.dir(log)?;
+    fn log(&mut self, log: &'a LogManifest, topic: String, partition: i32) -> Result<LogContents> {
+        let dir = self.loaded.dir_of(log)?;
         let epochs = match dir.try_read(LEADER_EPOCHS, MAX_CHECKPOINT)?.map(|bytes| LeaderEpochs::parse(&bytes)) {
             Some(Ok(epochs)) => epochs.entries,
             Some(Err(why)) => {
@@ -307,7 +303,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The newest producer snapshot of the log that can be read.
-    fn producers(&mut self, log: &LogManifest, dir: &Dir) -> Result<Option<(i64, Vec<Producer>)>> {
+    fn producers(&mut self, log: &'a LogManifest, dir: &Dir) -> Result<Option<(i64, Vec<Producer>)>> {
         let offset = |name: &str| name.strip_suffix(".snapshot").and_then(|digits| digits.parse::<i64>().ok());
         let mut found: Vec<(i64, &str)> = self.files_of(log).filter_map(|name| Some((offset(name)?, name))).collect();
         found.retain(|(at, _)| *at <= log.cut.log_end_offset);
@@ -328,13 +324,8 @@ impl<'a> Reading<'a> {
     }
 
     /// The names of the files in a log's directory.
-    fn files_of(&self, log: &LogManifest) -> impl Iterator<Item = &'a str> + use<'a> {
-        let (loaded, wanted) = (self.loaded, log.dir.clone());
-        let in_dir = move |path: &'a str| {
-            let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-            (dir == wanted).then_some(name)
-        };
-        loaded.manifest.files.iter().filter_map(move |file| in_dir(&file.path))
+    fn files_of(&self, log: &'a LogManifest) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.loaded.files_in(&log.dir).map(|(file, _)| file.path.rsplit('/').next().unwrap_or(&file.path))
     }
 
     fn broken(&self, dir: &str, offset: i64, why: &str) -> Error {

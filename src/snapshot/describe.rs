@@ -35,11 +35,9 @@ pub(super) struct Described {
 
 impl Described {
     /// Writes the manifests.
-    pub(super) fn write(assembled: Assembled, staged: &StagedSnapshot, observer: Option<&Observer>) -> Result<Self> {
+    pub(super) fn write(assembled: Assembled, staged: &StagedSnapshot, observer: &Observer) -> Result<Self> {
         let Assembled { mut files, mut manifest, dirs, left_out, bytes_hashed } = assembled;
-        if let Some(observer) = observer {
-            observer.phase("sync", 0, 0);
-        }
+        observer.phase("sync", 0, 0);
         files.sort_unstable_by(|a, b| a.manifest.path.cmp(&b.manifest.path));
         let digest = |file: &Staged| file.digest.ok_or_else(|| unread(&file.manifest.path));
         let digests = files.iter().map(digest).collect::<Result<Vec<_>>>()?;

@@ -92,7 +92,7 @@ fn deleted_by_retention(part: &Loaded, whole: &mut Reading<'_>, now: i64) -> Res
 
 /// The segments of a log as retention sees them.
 fn aging(part: &Loaded, log: &LogManifest) -> Result<Vec<AgingSegment>> {
-    let dir = if log.dir.is_empty() { part.dir.clone() } else { part.dir.open_dir(&log.dir)? };
+    let dir = part.dir_of(log)?;
     log.segments.iter().map(|base| aging_segment(&dir, *base)).collect()
 }
 

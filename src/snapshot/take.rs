@@ -17,7 +17,7 @@ use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Guard, LockMode, Sharer, settle, try_lock_dir, write_new_file};
 use crate::log::HeldCut;
-use crate::store::{Record, STATE, SetMember, SnapshotId, State, Store};
+use crate::store::{Record, STATE, Scope, SetMember, SnapshotId, State, Store};
 
 /// One directory of a snapshot, and the store of its part.
 pub(super) struct Part<'m> {
@@ -110,14 +110,13 @@ fn begin(parts: &[Part<'_>], how: &How, now: i64, deadline: &Deadline) -> Result
 fn begin_part(part: &Part<'_>, id: SnapshotId, how: &How, now: i64) -> Result<Begun> {
     let Part { store, source: Some(source), manager, .. } = part else { return Err(taken_already()) };
     let records = store.reconcile()?.catalogue.snapshots;
-    let of_scope = |r: &&Record| r.scope == source.scope && r.damaged.is_none();
     if !how.force {
-        too_soon(manager, records.iter().rfind(of_scope), now)?;
+        too_soon(manager, last_of(&records, &source.scope), now)?;
     }
     let mode = store.dir().stat_self()?.mode & 0o777;
     let staged = StagedSnapshot::begin(store.dir(), id, mode)?;
     // The newest of the same scope, else the newest that holds it.
-    let newest = records.iter().filter(of_scope).rev();
+    let newest = records.iter().filter(|r| r.scope == source.scope && r.damaged.is_none()).rev();
     let wider = records.iter().filter(|r| r.scope.holds(&source.scope) && r.damaged.is_none()).rev();
     let held = newest.chain(wider).find_map(|r| {
         let guard = try_lock_dir(store.dir(), r.id.to_string(), LockMode::Shared).ok().flatten()?;
@@ -181,12 +180,12 @@ fn stage(
             .collect();
         let assembled = assemble(shares)?;
         let mut described = Vec::with_capacity(assembled.len());
-        for (assembled, begun) in assembled.into_iter().zip(&mut begun) {
+        for ((assembled, begun), context) in assembled.into_iter().zip(&mut begun).zip(&contexts) {
             // They are as large as the new ones; what is left of it keeps it from being deleted.
             if let Some(manifests) = begun.previous.as_mut().and_then(Previous::unload) {
                 scope.spawn(move |_| drop(manifests));
             }
-            described.push(Described::write(assembled, &begun.staged, contexts.first().map(|c| c.observer))?);
+            described.push(Described::write(assembled, &begun.staged, context.observer)?);
         }
         drop(contexts);
         Ok::<_, Error>((described, aheads.into_iter().map(Ahead::into_links).collect::<Vec<_>>()))
@@ -261,7 +260,7 @@ fn publish(parts: &[Part<'_>], ready: Vec<Ready>, how: &How) -> Result<Vec<Creat
         for (part, ready) in parts.iter().zip(&ready) {
             // Another create may have come first meanwhile, also one that began later: its age is that of now.
             let records = part.store.reconcile()?.catalogue.snapshots;
-            let last = records.iter().rfind(|r| r.scope == ready.record.scope && r.damaged.is_none());
+            let last = last_of(&records, &ready.record.scope);
             too_soon(part.manager, last, part.manager.config().clock.now())?;
         }
     }
@@ -287,8 +286,7 @@ fn refuse_strange_store(part: &Part<'_>) -> Result<()> {
     let Part { store, source: Some(source), manager, .. } = part else { return Ok(()) };
     let Some(named) = &manager.config().store else { return Ok(()) };
     let records = store.reconcile()?.catalogue.snapshots;
-    let last = records.iter().rfind(|r| r.scope == source.scope && r.damaged.is_none());
-    let Some(Ok(loaded)) = last.map(|r| store.load(r.id)) else { return Ok(()) };
+    let Some(Ok(loaded)) = last_of(&records, &source.scope).map(|r| store.load(r.id)) else { return Ok(()) };
     let (theirs, ours) = (PathBuf::from(loaded.manifest.source.path), manager.fs().canonical(source.path()));
     // One that is gone was moved.
     if theirs == ours || Dir::open_on(manager.fs().clone(), &theirs).is_err() {
@@ -300,6 +298,11 @@ fn refuse_strange_store(part: &Part<'_>) -> Result<()> {
         hint: Some("give each source a store of its own".into()),
     }
     .into())
+}
+
+/// The newest of a scope that is not known to be damaged.
+fn last_of<'r>(records: &'r [Record], scope: &Scope) -> Option<&'r Record> {
+    records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none())
 }
 
 fn too_soon(manager: &SnapshotManager, last: Option<&Record>, now: i64) -> Result<()> {

@@ -7,7 +7,7 @@ use blake3::Hash;
 use super::catalogue::Seen;
 use super::digests::DigestList;
 use super::id::SnapshotId;
-use super::manifest::{FileManifest, Manifest, Scope, SourceKind};
+use super::manifest::{FileManifest, LogManifest, Manifest, Scope, SourceKind};
 use super::state::State;
 use super::{DIGESTS, MANIFEST, STATE};
 use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
@@ -110,6 +110,11 @@ impl Loaded {
         // Both are sorted by path.
         let digests = self.digests.iter().filter(|(path, _)| *path != MANIFEST);
         self.manifest.files.iter().zip(digests).map(|(file, (_, digest))| (file, digest))
+    }
+
+    /// The directory of one of its logs.
+    pub(crate) fn dir_of(&self, log: &LogManifest) -> Result<Dir> {
+        if log.dir.is_empty() { Ok(self.dir.clone()) } else { self.dir.open_dir(&log.dir) }
     }
 
     /// The files directly in a directory of the snapshot (empty for its own), with their digests.
