@@ -122,7 +122,9 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
 
     // Two directories of one broker, of which one part is lost.
     let other = temp.path().join("other");
-    run(std::process::Command::new("cp").arg("-r").arg(&data).arg(&other)).expect_code(0);
+    std::fs::create_dir(&other).unwrap();
+    std::fs::copy(data.join("meta.properties"), other.join("meta.properties")).unwrap();
+    std::fs::rename(data.join("events-gzip-0"), other.join("events-gzip-0")).unwrap();
     let both = run(cowlog().arg("create").args([&data, &other]).args(["--force", "--json"])).expect_code(0).json();
     both.as_array().unwrap().iter().for_each(|part| docs.is(&["snapshot", "created"], part));
     std::fs::remove_dir_all(temp.path().join("other.snapshots")).unwrap();
