@@ -113,3 +113,41 @@ fn offsets_beyond_the_end_and_offsets_that_expire() {
     assert_eq!(expire.len(), 1, "{said:?}");
     assert!(expire[0].contains("2 groups") && expire[0].contains("audit, billing"), "{expire:?}");
 }
+
+/// A broker that was copied before the marker of a transaction was written to one of its partitions.
+#[test]
+fn transactions_that_nobody_will_end() {
+    let (_temp, data) = unpack("txn-killed");
+    assert_eq!(about(&warnings(&data, Scope::All, MADE), "nobody will end"), [""; 0], "each has its end");
+
+    let reader = LogReader::open(data.join("payments-0")).unwrap();
+    let markers = reader.read_from(0).map(|batch| *batch.unwrap().header());
+    let marker = markers.filter(|h| h.is_control() && h.is_transactional()).last().unwrap();
+    let reader = LogReader::open(data.join("payments-0")).unwrap();
+    let of_it =
+        |h: &cowlog::log::BatchHeader| h.producer_id == marker.producer_id && h.base_offset < marker.base_offset;
+    let headers: Vec<_> = reader.read_from(0).map(|batch| *batch.unwrap().header()).filter(of_it).collect();
+    let ended_before = headers.iter().rposition(|h| h.is_control()).map_or(0, |at| at + 1);
+    let first = headers[ended_before].base_offset;
+
+    let snaps = SnapshotManager::open(&data).unwrap();
+    let id = snaps.create().force(true).run().unwrap().snapshot.id;
+    let target = data.with_file_name("cut");
+    let options = RestoreOptions::to(&target)
+        .only(Scope::Partition { topic: "payments".into(), partition: 0 })
+        .until_offset(marker.base_offset);
+    let said: Arc<Mutex<Vec<String>>> = Arc::default();
+    let into = said.clone();
+    let observer = Observer::new(move |event| {
+        if let Event::Warning(text) = event {
+            into.lock().unwrap().push(text.to_owned());
+        }
+    });
+    let config = SnapshotConfig { observer, clock: Clock::new(|| MADE), ..SnapshotConfig::default() };
+    SnapshotManager::open_with(&data, config).unwrap().restore_id(&id, options).unwrap();
+    let said = said.lock().unwrap();
+    let told = about(&said, "nobody will end");
+    assert_eq!(told.len(), 1, "{said:?}");
+    assert!(told[0].contains(&format!("payments-0 ({first})")), "{first}: {told:?}");
+    assert!(told[0].contains("own log is not restored") && told[0].contains("kafka-transactions.sh"), "{told:?}");
+}

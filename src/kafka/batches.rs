@@ -32,7 +32,7 @@ pub struct BatchSurvey {
     pub open: Vec<OpenTransaction>,
 }
 
-/// Looks at the first batch of each segment, and at all those of the last segment and behind the producers.
+/// Looks at the first batch of each segment, and at all those of the last segment and behind the producers, up to `end`.
 /// `known` are the producers at an offset, as the newest producer snapshot has them; without them every header is read.
 ///
 /// # Errors
@@ -42,6 +42,7 @@ pub fn survey(
     dir: &Dir,
     bases: &[i64],
     known: Option<(i64, &[Producer])>,
+    end: i64,
     check: impl Fn() -> Result<()>,
 ) -> Result<BatchSurvey> {
     let mut seen = BatchSurvey::default();
@@ -58,6 +59,9 @@ pub fn survey(
         let whole = i >= holds_from || i + 1 == bases.len();
         headers(dir, *base, |header| {
             check()?;
+            if header.base_offset >= end {
+                return Ok(false);
+            }
             seen.codecs.extend(header.codec().ok());
             if header.base_offset >= from {
                 follow(&mut open, header);

@@ -48,6 +48,21 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// How many elements an array has; 0 where there is none (`ARRAY`, `COMPACT_ARRAY`).
+    pub(super) fn count(&mut self, compact: bool) -> Option<u32> {
+        if compact { Some(self.uvarint()?.saturating_sub(1)) } else { Some(u32::try_from(self.i32()?).unwrap_or(0)) }
+    }
+
+    /// Passes over the tagged fields at the end of a structure (`clients: RawTaggedField`).
+    pub(super) fn tagged(&mut self) -> Option<()> {
+        for _ in 0..self.uvarint()? {
+            self.uvarint()?;
+            let length = usize::try_from(self.uvarint()?).ok()?;
+            (_, self.left) = self.left.split_at_checked(length)?;
+        }
+        Some(())
+    }
+
     /// Seven bits a byte, lowest first, 32 at most (`clients: ByteUtils.readUnsignedVarint`).
     pub(super) fn uvarint(&mut self) -> Option<u32> {
         let mut value = 0u64;

@@ -14,6 +14,8 @@ pub mod offset_record;
 pub mod producer_state;
 mod profile;
 pub mod retention;
+pub mod transaction_record;
+pub mod transactions;
 pub mod txn_index;
 
 pub use profile::Profile;

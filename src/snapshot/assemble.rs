@@ -1,7 +1,6 @@
 //! Everything of a snapshot but its manifests: links, clones, copies, digests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -265,6 +264,7 @@ fn previous_log<'a>(previous: Option<&'a Previous>, prefix: &'a str) -> Result<O
 /// Digests, durability of the new bytes, and the manifest.
 fn finish(share: Share<'_>, root: Vec<Staged>, taken: Taken) -> Result<Assembled> {
     let Share { manager, source, staged, set, context: Context { now, .. }, .. } = share;
+    let of = source.dir.clone();
     let observer = &manager.config().observer;
     let mut dirs = vec![DirManifest::new("", &source.dir.attributes()?)];
     let mut left_out = source.left_out.clone();
@@ -305,7 +305,7 @@ fn finish(share: Share<'_>, root: Vec<Staged>, taken: Taken) -> Result<Assembled
         file.digest = Some(digest);
         file.manifest.size = size;
     }
-    refuse_changed_in_place(manager.source(), &files, &staging)?;
+    refuse_changed_in_place(&of, &files, &staging)?;
     make_durable(&files, &staging)?;
     let manifest = Manifest {
         version: VERSION,
@@ -326,13 +326,13 @@ fn finish(share: Share<'_>, root: Vec<Staged>, taken: Taken) -> Result<Assembled
 }
 
 /// What was linked is its writer's own inode: whatever came into it before it was hashed is in the digest.
-fn refuse_changed_in_place(source: &Path, files: &[Staged], staging: &BTreeMap<String, Dir>) -> Result<()> {
+fn refuse_changed_in_place(source: &Dir, files: &[Staged], staging: &BTreeMap<String, Dir>) -> Result<()> {
     for file in files.iter().filter(|f| f.manifest.method == Method::Hardlink) {
         let Some((dir, name)) = place(staging, &file.manifest.path) else { continue };
         let now = Identity::from(&dir.stat(name)?);
         if !file.manifest.source.is_some_and(|was| was.same_but_ctime(&now)) {
             let why = "its writer changed it in place while it was hashed".to_owned();
-            return Err(ConcurrencyError::Busy { path: source.join(&file.manifest.path), why }.into());
+            return Err(ConcurrencyError::Busy { path: source.path_of(&file.manifest.path), why }.into());
         }
     }
     Ok(())

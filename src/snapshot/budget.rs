@@ -1,8 +1,10 @@
 //! How much may be copied because it cannot be shared.
 
+use std::collections::HashMap;
 use std::ops::Add;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Result, ValidationError};
 use crate::fs::{Dir, MethodChoice};
@@ -36,15 +38,22 @@ pub(super) struct Budget {
     /// `None`: a part of the source, known once there is a plan.
     asked: Option<u64>,
     limit: AtomicU64,
-    copied: AtomicU64,
+    copied: Mutex<Copied>,
     source: Dir,
     store: PathBuf,
+}
+
+/// What was copied so far.
+#[derive(Debug, Default)]
+struct Copied {
+    total: u64,
+    by_path: HashMap<String, u64>,
 }
 
 impl Budget {
     pub(super) fn new(asked: Option<u64>, method: MethodChoice, source: &Dir, store: PathBuf) -> Self {
         let asked = if method == MethodChoice::Copy { asked.or(Some(u64::MAX)) } else { asked };
-        Budget { asked, limit: AtomicU64::new(0), copied: AtomicU64::new(0), source: source.clone(), store }
+        Budget { asked, limit: AtomicU64::new(0), copied: Mutex::default(), source: source.clone(), store }
     }
 
     /// Whether the plan is within the limit, which holds from here on.
@@ -55,9 +64,14 @@ impl Budget {
         if plan.sealed <= limit { Ok(()) } else { Err(self.exceeded(plan.sealed)) }
     }
 
-    /// Accounts for a copy that was made.
-    pub(super) fn spend(&self, bytes: u64) -> Result<()> {
-        let total = self.copied.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+    /// Accounts for a copy that was made of the file of this path. One that is copied again takes the room of the first.
+    pub(super) fn spend(&self, path: &str, bytes: u64) -> Result<()> {
+        let total = {
+            let mut copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = copied.by_path.insert(path.to_owned(), bytes).unwrap_or(0);
+            copied.total = copied.total.saturating_sub(before).saturating_add(bytes);
+            copied.total
+        };
         if total <= self.limit.load(Ordering::Relaxed) { Ok(()) } else { Err(self.exceeded(total)) }
     }
 

@@ -209,7 +209,7 @@ impl<'a> Capture<'a> {
         }
         let shared = context.sharer.share(self.source, &file.name, before, &self.staging, file.may_link)?;
         if shared.method == Method::Copy && file.sealed.is_some() {
-            context.budget.spend(shared.bytes)?;
+            context.budget.spend(&self.path(&file.name), shared.bytes)?;
         }
         // After sharing: a hard link moves the ctime.
         let after = self.source.stat(&file.name)?;

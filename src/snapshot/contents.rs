@@ -8,8 +8,7 @@ use super::capture::path_in;
 use super::manager::SnapshotManager;
 use crate::error::{Error, IntegrityError, Result, ValidationError};
 use crate::fs::{Dir, File, Open};
-use crate::kafka::Profile;
-use crate::kafka::batches;
+use crate::kafka::batches::{self, BatchSurvey};
 use crate::kafka::checkpoints::LeaderEpochs;
 use crate::kafka::cluster::Topics;
 use crate::kafka::committed::CommittedOffsets;
@@ -17,10 +16,13 @@ use crate::kafka::datadir::{LEADER_EPOCHS, MAX_CHECKPOINT, PARTITION_METADATA};
 use crate::kafka::live::CLUSTER_METADATA;
 use crate::kafka::metadata::parse_partition_metadata;
 use crate::kafka::producer_state::{Producer, parse_producer_state};
+use crate::kafka::transactions::Transactions;
+use crate::kafka::{Malformed, Profile};
 use crate::log::{Batch, Codec, LogReader, scan};
 use crate::store::{Loaded, LogManifest, rfc3339};
 
 const GROUP_OFFSETS: &str = "__consumer_offsets";
+const TRANSACTION_STATE: &str = "__transaction_state";
 /// Larger than any producer snapshot: 20 million producers.
 const MAX_PRODUCERS: u64 = 1 << 30;
 
@@ -78,8 +80,8 @@ pub struct LeaderEpoch {
     pub start_offset: i64,
 }
 
-/// An open transaction. A broker aborts it after the restore, once its timeout has passed, if the snapshot has
-/// `__transaction_state`; without it, it stays open.
+/// An open transaction. A broker aborts it after the restore, once its timeout has passed, if the `__transaction_state` of the
+/// snapshot knows of it; without that it stays open, see [`surprises`](SnapshotManager::surprises).
 #[derive(Debug, Clone, Serialize)]
 pub struct Transaction {
     /// Its producer.
@@ -172,21 +174,43 @@ impl<'a> Reading<'a> {
 
     /// The committed offsets; `None` where the snapshot does not have them.
     pub(super) fn committed(&self) -> Result<Option<CommittedOffsets>> {
-        let of_groups: Vec<_> = self.logs().into_iter().filter(|(_, topic, _)| topic == GROUP_OFFSETS).collect();
+        let of_groups = self.logs_of(GROUP_OFFSETS);
         if of_groups.is_empty() {
             return Ok(None);
         }
         let mut committed = CommittedOffsets::default();
-        for (log, _, _) in &of_groups {
-            let reader = LogReader::open_on(self.loaded.dir_of(log)?)?.with_log_start(log.cut.log_start_offset);
-            for batch in reader.read_from(log.cut.log_start_offset) {
-                (self.check)()?;
-                let batch = batch?;
-                committed.batch(&batch).map_err(|why| self.broken(&log.dir, batch.header().base_offset, &why))?;
-            }
+        for log in of_groups {
+            self.batches(log, |batch| committed.batch(batch))?;
             committed.end_of_log();
         }
         Ok(Some(committed))
+    }
+
+    /// The transactions that their coordinators know; `None` where the snapshot does not have those.
+    pub(super) fn transactions(&self) -> Result<Option<Transactions>> {
+        let of_coordinators = self.logs_of(TRANSACTION_STATE);
+        if of_coordinators.is_empty() {
+            return Ok(None);
+        }
+        let mut transactions = Transactions::default();
+        for log in of_coordinators {
+            self.batches(log, |batch| transactions.batch(batch))?;
+        }
+        Ok(Some(transactions))
+    }
+
+    fn logs_of(&self, topic: &str) -> Vec<&'a LogManifest> {
+        self.loaded.manifest.logs.iter().filter(|log| log.topic.as_deref() == Some(topic)).collect()
+    }
+
+    fn batches(&self, log: &LogManifest, mut take: impl FnMut(&Batch) -> Result<(), Malformed>) -> Result<()> {
+        let reader = LogReader::open_on(self.loaded.dir_of(log)?)?.with_log_start(log.cut.log_start_offset);
+        for batch in reader.read_from(log.cut.log_start_offset) {
+            (self.check)()?;
+            let batch = batch?;
+            take(&batch).map_err(|why| self.broken(&log.dir, batch.header().base_offset, &why))?;
+        }
+        Ok(())
     }
 
     /// The committed offsets, with the lag against the cut.
@@ -281,9 +305,7 @@ impl<'a> Reading<'a> {
             }
             None => Vec::new(),
         };
-        let producers = self.producers(log, &dir)?;
-        let known = producers.as_ref().map(|(at, producers)| (*at, producers.as_slice()));
-        let seen = batches::survey(&dir, &log.segments, known, self.check)?;
+        let seen = self.survey(log, log.cut.log_end_offset)?;
         let transaction = |open: batches::OpenTransaction| Transaction {
             producer_id: open.producer_id,
             producer_epoch: open.producer_epoch,
@@ -302,11 +324,19 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// The newest producer snapshot of the log that can be read.
-    fn producers(&mut self, log: &'a LogManifest, dir: &Dir) -> Result<Option<(i64, Vec<Producer>)>> {
+    /// What the headers of the batches below `end` tell.
+    pub(super) fn survey(&mut self, log: &'a LogManifest, end: i64) -> Result<BatchSurvey> {
+        let dir = self.loaded.dir_of(log)?;
+        let producers = self.producers(log, &dir, end)?;
+        let known = producers.as_ref().map(|(at, producers)| (*at, producers.as_slice()));
+        batches::survey(&dir, &log.segments, known, end, self.check)
+    }
+
+    /// The newest producer snapshot of the log that can be read and does not reach beyond `end`.
+    fn producers(&mut self, log: &'a LogManifest, dir: &Dir, end: i64) -> Result<Option<(i64, Vec<Producer>)>> {
         let offset = |name: &str| name.strip_suffix(".snapshot").and_then(|digits| digits.parse::<i64>().ok());
         let mut found: Vec<(i64, &str)> = self.files_of(log).filter_map(|name| Some((offset(name)?, name))).collect();
-        found.retain(|(at, _)| *at <= log.cut.log_end_offset);
+        found.retain(|(at, _)| *at <= end);
         found.sort_unstable();
         let mut told = Vec::new();
         let mut newest = None;

@@ -60,11 +60,11 @@ impl Described {
         }
         for Missed { from, to, prefix, name } in missed {
             let shared = sharer.share(from, name, &from.stat(name)?, to, false)?;
+            let path = path_in(prefix, name);
             if shared.method == Method::Copy {
-                budget.spend(shared.bytes)?;
+                budget.spend(&path, shared.bytes)?;
             }
             to.open_file(name, Open::Read)?.sync()?;
-            let path = path_in(prefix, name);
             let found = self.manifest.files.binary_search_by(|file| file.path.as_str().cmp(&path));
             let file = found.ok().and_then(|at| self.manifest.files.get_mut(at)).ok_or_else(|| unread(&path))?;
             (file.method, file.exposed) = (shared.method, false);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::manager::SnapshotManager;
 use super::outcome::Deleted;
+use super::set::incomplete;
 use crate::error::Result;
 use crate::fs::LockMode;
 use crate::store::{Record, Scope, SnapshotId};
@@ -114,7 +115,9 @@ fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTr
     records.sort_by_key(|r| std::cmp::Reverse(r.id));
     let good: Vec<&Record> = records.iter().copied().filter(|r| is_good(r) && !r.pinned).collect();
     let counted: BTreeMap<SnapshotId, usize> = good.iter().enumerate().map(|(rank, r)| (r.id, rank)).collect();
-    let newest_good = records.iter().find(|r| is_good(r)).map(|r| r.id);
+    // Where none is whole, one that lacks logs is better than none.
+    let newest_good = records.iter().find(|r| is_good(r)).or_else(|| records.iter().find(|r| !is_damaged(r)));
+    let newest_good = newest_good.map(|r| r.id);
     let newest_verified = records.iter().find(|r| is_good(r) && is_verified(r)).map(|r| r.id);
     let calendar = calendar_slots(&good, policy);
     let clock_is_back = records.first().is_some_and(|r| r.timestamp > now);
@@ -144,7 +147,7 @@ fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTr
                     (Some(_), Some(held)) => (false, held),
                     (Some(why), None) => (true, why),
                     (None, _) if record.partial => {
-                        (false, "logs are missing in it, and it is not yet too old".to_owned())
+                        (false, "logs or parts are missing in it, and it is not yet too old".to_owned())
                     }
                     (None, _) if is_damaged(record) => (false, "damaged, and not yet too old".to_owned()),
                     (None, _) if clock_is_back => (false, "the clock stands before the newest snapshot".to_owned()),
@@ -218,7 +221,9 @@ impl SnapshotManager {
     /// cannot be read.
     pub fn plan_prune(&self, policy: &Policy) -> Result<PrunePlan> {
         let Some(store) = self.find_store()? else { return Ok(PrunePlan::default()) };
-        let records = self.records(&store)?;
+        let mut records = self.records(&store)?;
+        // What is missing of it, others lack as well.
+        records.iter_mut().for_each(|r| r.partial |= incomplete(self.fs(), r).is_some());
         let guard = store.lock(LockMode::Shared, &self.deadline())?;
         let in_use = records.iter().map(|r| r.id).filter(|id| store.is_in_use(*id, &guard)).collect();
         drop(guard);
@@ -326,6 +331,10 @@ mod tests {
         assert_eq!(removed(&records, &policy), [3], "a damaged one is not counted");
         (records[3].damaged, records[3].partial) = (None, true);
         assert_eq!(removed(&records, &policy), [3], "nor is one in which logs are missing");
+        let mut records = ages(&[2 * DAY, 3 * DAY]);
+        records.iter_mut().for_each(|r| r.partial = true);
+        assert_eq!(removed(&records, &policy), [3 * DAY], "the last one stays, if none is whole");
+        let mut records = ages(&[0, 1, 2, 3]);
         (records[3].damaged, records[3].partial) = (Some("x".into()), false);
         let mut records = ages(&[0, 2 * DAY]);
         records[1].damaged = Some("x".into());

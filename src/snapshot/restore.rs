@@ -141,7 +141,7 @@ impl SnapshotManager {
         if loaded.manifest.source.profile == Profile::Kafka {
             let whole = store.load(loaded.id)?;
             // Other logs of the snapshot were not verified, so that this may fail where the restore does not.
-            match self.foresee(loaded, &whole) {
+            match self.foresee(loaded, &whole, cut_end) {
                 Ok(surprises) => surprises.iter().for_each(|surprise| observer.warn(surprise)),
                 Err(e @ Error::Interrupted) => return Err(e),
                 Err(e) => observer.warn(&format!("what a broker will do to it could not be foreseen: {e}")),

@@ -14,7 +14,7 @@ pub(super) fn found(fs: &Arc<dyn Fs>, record: Record, store: &Path) -> SnapshotI
 }
 
 /// What is missing of the snapshot that this is a part of. A part that cannot be looked at counts as missing.
-fn incomplete(fs: &Arc<dyn Fs>, record: &Record) -> Option<String> {
+pub(super) fn incomplete(fs: &Arc<dyn Fs>, record: &Record) -> Option<String> {
     let lacks = |store: &str| {
         let digests = Dir::open_on(fs.clone(), Path::new(store))
             .and_then(|dir| dir.open_dir(record.id.to_string()))

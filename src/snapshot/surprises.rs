@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::fs::Dir;
 use crate::kafka::Profile;
 use crate::kafka::retention::{AgingSegment, Retention};
+use crate::kafka::transactions::Transactions;
 use crate::log::{SegmentFile, TimeEntry, parse_time_index};
 use crate::store::{Loaded, LogManifest};
 
@@ -20,7 +21,7 @@ const NAMED: usize = 5;
 
 impl SnapshotManager {
     /// What a broker would do to a snapshot of its logs once it is restored and started over: segments that retention deletes,
-    /// by topic; committed offsets beyond the end of a log; groups whose offsets expire. In words; empty where nothing of that is
+    /// by topic; committed offsets beyond the end of a log; groups whose offsets expire; open transactions that nobody ends. In words; empty where nothing of that is
     /// to be expected, and for logs that no broker wrote. [`restore`](Self::restore) warns of the same.
     ///
     /// # Errors
@@ -31,18 +32,20 @@ impl SnapshotManager {
         let id = self.resolve(&store, id)?;
         let opened = self.open_snapshot(&store, id)?;
         let loaded = opened.loaded?;
-        self.foresee(&loaded, &loaded)
+        self.foresee(&loaded, &loaded, None)
     }
 
-    /// The same for a part of a snapshot; the settings of its topics are those of the whole.
-    pub(super) fn foresee(&self, part: &Loaded, whole: &Loaded) -> Result<Vec<String>> {
+    /// The same for a part of a snapshot, cut before `until`; the settings of its topics are those of the whole.
+    pub(super) fn foresee(&self, part: &Loaded, whole: &Loaded, until: Option<i64>) -> Result<Vec<String>> {
         if part.manifest.source.profile != Profile::Kafka {
             return Ok(Vec::new());
         }
         let check = || self.config().observer.check();
         let now = self.config().clock.now();
         let mut found = deleted_by_retention(part, &mut Reading::of(whole, &check), now)?;
-        found.extend(groups(&mut Reading::of(part, &check), now)?);
+        let end = |log: &LogManifest| until.map_or(log.cut.log_end_offset, |until| until.min(log.cut.log_end_offset));
+        found.extend(groups(&Reading::of(part, &check), end, now)?);
+        found.extend(hanging(&mut Reading::of(part, &check), end)?);
         Ok(found)
     }
 }
@@ -105,11 +108,11 @@ fn aging_segment(dir: &Dir, base: i64) -> Result<AgingSegment> {
     Ok(AgingSegment { largest_timestamp, bytes: stat.size })
 }
 
-fn groups(part: &mut Reading<'_>, now: i64) -> Result<Vec<String>> {
+fn groups(part: &Reading<'_>, end: impl Fn(&LogManifest) -> i64, now: i64) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let Some(committed) = part.committed()? else { return Ok(found) };
     let ends: BTreeMap<(String, i32), i64> =
-        part.logs().into_iter().map(|(log, topic, partition)| ((topic, partition), log.cut.log_end_offset)).collect();
+        part.logs().into_iter().map(|(log, topic, partition)| ((topic, partition), end(log))).collect();
     let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
     let mut beyond: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (key, at) in committed.iter() {
@@ -142,6 +145,36 @@ fn groups(part: &mut Reading<'_>, now: i64) -> Result<Vec<String>> {
         ));
     }
     Ok(found)
+}
+
+/// Transactions that are open and that no coordinator knows of: it was asked before they began, or is not in the part.
+fn hanging(part: &mut Reading<'_>, end: impl Fn(&LogManifest) -> i64) -> Result<Option<String>> {
+    let coordinators = part.transactions()?;
+    let known = coordinators.as_ref().map(Transactions::known).unwrap_or_default();
+    let mut open = Vec::new();
+    for (log, topic, partition) in part.logs() {
+        let seen = part.survey(log, end(log))?;
+        let unknown = seen.open.iter().find(|t| !known.contains(&(t.producer_id, topic.as_str(), partition)));
+        // The others of a partition lie behind the first.
+        open.extend(unknown.map(|t| format!("{topic}-{partition} ({})", t.first_offset)));
+    }
+    if open.is_empty() {
+        return Ok(None);
+    }
+    let (who, or) = match coordinators {
+        Some(_) => ("their coordinator does not know of them", ""),
+        None => (
+            "the coordinators' own log is not restored with them",
+            ", unless the coordinator of the broker's cluster knows of them",
+        ),
+    };
+    Ok(Some(format!(
+        "in {} partitions transactions are open that nobody will end, because {who}; readers of committed records get no further than \
+         the offset of the first, partition and offset: {}{or}; `kafka-transactions.sh … abort --topic TOPIC --partition N \
+         --start-offset OFFSET` ends one",
+        open.len(),
+        some(&open)
+    )))
 }
 
 fn some(names: &[impl AsRef<str>]) -> String {

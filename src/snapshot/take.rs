@@ -12,6 +12,7 @@ use super::describe::Described;
 use super::manager::SnapshotManager;
 use super::outcome::{Created, SnapshotInfo};
 use super::previous::Previous;
+use super::set::incomplete;
 use super::source::Source;
 use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
@@ -111,7 +112,7 @@ fn begin_part(part: &Part<'_>, id: SnapshotId, how: &How, now: i64) -> Result<Be
     let Part { store, source: Some(source), manager, .. } = part else { return Err(taken_already()) };
     let records = store.reconcile()?.catalogue.snapshots;
     if !how.force {
-        too_soon(manager, last_of(&records, &source.scope), now)?;
+        too_soon(manager, &records, &source.scope, now)?;
     }
     let mode = store.dir().stat_self()?.mode & 0o777;
     let staged = StagedSnapshot::begin(store.dir(), id, mode)?;
@@ -260,8 +261,7 @@ fn publish(parts: &[Part<'_>], ready: Vec<Ready>, how: &How) -> Result<Vec<Creat
         for (part, ready) in parts.iter().zip(&ready) {
             // Another create may have come first meanwhile, also one that began later: its age is that of now.
             let records = part.store.reconcile()?.catalogue.snapshots;
-            let last = last_of(&records, &ready.record.scope);
-            too_soon(part.manager, last, part.manager.config().clock.now())?;
+            too_soon(part.manager, &records, &ready.record.scope, part.manager.config().clock.now())?;
         }
     }
     let mut all = Vec::with_capacity(ready.len());
@@ -305,9 +305,12 @@ fn last_of<'r>(records: &'r [Record], scope: &Scope) -> Option<&'r Record> {
     records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none())
 }
 
-fn too_soon(manager: &SnapshotManager, last: Option<&Record>, now: i64) -> Result<()> {
+/// One of which another part is missing is none that could be enough.
+fn too_soon(manager: &SnapshotManager, records: &[Record], scope: &Scope, now: i64) -> Result<()> {
     let min_interval = manager.config().min_interval;
-    let Some(last) = last else { return Ok(()) };
+    let Some(last) = last_of(records, scope).filter(|last| incomplete(manager.fs(), last).is_none()) else {
+        return Ok(());
+    };
     // A clock that went backwards makes the last one lie in the future: that is not "too soon".
     let Ok(age) = u64::try_from(now.saturating_sub(last.timestamp)) else { return Ok(()) };
     let age = Duration::from_millis(age);

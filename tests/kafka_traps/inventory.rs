@@ -149,7 +149,7 @@ fn files_that_a_broker_would_not_take_are_kept_and_told_of() {
 }
 
 #[test]
-fn a_running_broker_is_left_alone() {
+fn a_running_broker_is_known_by_its_lock() {
     let (_temp, root) = fixtures::unpack("plain-clean");
     fs::write(root.join(".lock"), b"").unwrap();
     let taken = manager(&root).create().run().unwrap();
@@ -167,13 +167,17 @@ fn a_running_broker_is_left_alone() {
         line.clear();
         assert_ne!(std::io::BufRead::read_line(&mut out, &mut line).unwrap(), 0, "the holder ended");
     }
-    for source in [root.clone(), root.join("orders-0")] {
-        let refused = manager(&source).create().run().unwrap_err();
-        assert_eq!(refused.kind(), Kind::Concurrency, "{refused}");
-        assert!(refused.to_string().contains(&format!("process {}", holder.id())), "{refused}");
-    }
-    assert_eq!(manager(&root).list().unwrap().len(), 1, "and nothing is left of it");
-    assert_eq!(names(Path::new(&format!("{}.snapshots", root.display()))).len(), 3);
+    let left_out = |created: &Created| created.left_out.iter().map(|l| l.path.clone()).collect::<Vec<_>>();
+    assert!(!left_out(&taken).contains(&".kafka_cleanshutdown".to_owned()), "it was stopped then");
+    let live = manager(&root).create().run().unwrap();
+    assert!(left_out(&live).contains(&".kafka_cleanshutdown".to_owned()), "{:?}", live.left_out);
+    let of_one = manager(&root.join("orders-0")).create().run().unwrap();
+    assert_eq!(of_one.snapshot.log_end_offset, Some(10000));
+    // Nothing is put into the place of what it has open.
+    let onto = RestoreOptions::replace();
+    let refused = manager(&root).restore_id(&live.snapshot.id, onto).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Concurrency, "{refused}");
+    assert!(refused.to_string().contains(&format!("process {}", holder.id())), "{refused}");
     // What has been taken can be verified all the same.
     assert!(manager(&root).verify("latest", Level::Deep).unwrap().ok);
     holder.stdin.take().unwrap().write_all(b"\n").unwrap();
