@@ -17,6 +17,18 @@ const DAY: i64 = 24 * 60 * 60 * 1000;
 /// The directories were made on November 23rd, 2026.
 const MADE: i64 = 1_795_444_200_000;
 
+/// What is warned of.
+fn listening() -> (Observer, Arc<Mutex<Vec<String>>>) {
+    let said: Arc<Mutex<Vec<String>>> = Arc::default();
+    let into = said.clone();
+    let observer = Observer::new(move |event| {
+        if let Event::Warning(text) = event {
+            into.lock().unwrap().push(text.to_owned());
+        }
+    });
+    (observer, said)
+}
+
 /// Restores a part of a snapshot at this time, and gives the warnings that came before the target appeared.
 fn warnings(data: &Path, part: Scope, now: i64) -> Vec<String> {
     let target = data.with_file_name("restored");
@@ -136,13 +148,7 @@ fn transactions_that_nobody_will_end() {
     let options = RestoreOptions::to(&target)
         .only(Scope::Partition { topic: "payments".into(), partition: 0 })
         .until_offset(marker.base_offset);
-    let said: Arc<Mutex<Vec<String>>> = Arc::default();
-    let into = said.clone();
-    let observer = Observer::new(move |event| {
-        if let Event::Warning(text) = event {
-            into.lock().unwrap().push(text.to_owned());
-        }
-    });
+    let (observer, said) = listening();
     let config = SnapshotConfig { observer, clock: Clock::new(|| MADE), ..SnapshotConfig::default() };
     SnapshotManager::open_with(&data, config).unwrap().restore_id(&id, options).unwrap();
     let said = said.lock().unwrap();
@@ -150,4 +156,22 @@ fn transactions_that_nobody_will_end() {
     assert_eq!(told.len(), 1, "{said:?}");
     assert!(told[0].contains(&format!("payments-0 ({first})")), "{first}: {told:?}");
     assert!(told[0].contains("own log is not restored") && told[0].contains("kafka-transactions.sh"), "{told:?}");
+}
+
+#[test]
+fn a_part_that_ends_before_what_the_groups_of_its_target_have_committed() {
+    let (_temp, data) = unpack("plain-clean");
+    let (observer, said) = listening();
+    let config = SnapshotConfig { observer, clock: Clock::new(|| MADE), ..SnapshotConfig::default() };
+    let snaps = SnapshotManager::open_with(&data, config).unwrap();
+    snaps.create().run().unwrap();
+    let part = |partition| Scope::Partition { topic: "orders".into(), partition };
+    snaps.restore_part("latest", &part(1), RestoreOptions::into_data_dir(&data)).unwrap();
+    assert_eq!(about(&said.lock().unwrap(), "committed offsets lie beyond"), [""; 0], "it is whole");
+    let short = RestoreOptions::into_data_dir(&data).until_offset(9000);
+    let end = snaps.restore_part("latest", &part(1), short).unwrap().end_offset.unwrap();
+    let said = said.lock().unwrap();
+    let beyond = about(&said, "committed offsets lie beyond");
+    assert_eq!(beyond.len(), 1, "{said:?}");
+    assert!(beyond[0].contains(&format!("audit-1 (10000, the log ends at {end})")), "{beyond:?}");
 }

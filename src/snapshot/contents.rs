@@ -21,7 +21,7 @@ use crate::kafka::{Malformed, Profile};
 use crate::log::{Batch, Codec, LogReader, scan};
 use crate::store::{Loaded, LogManifest, rfc3339};
 
-const GROUP_OFFSETS: &str = "__consumer_offsets";
+pub(super) const GROUP_OFFSETS: &str = "__consumer_offsets";
 const TRANSACTION_STATE: &str = "__transaction_state";
 /// Larger than any producer snapshot: 20 million producers.
 const MAX_PRODUCERS: u64 = 1 << 30;

@@ -9,6 +9,7 @@ use super::inside;
 use super::manager::SnapshotManager;
 use super::outcome::{Replaced, Restored};
 use super::restore_options::{Put, RestoreOptions};
+use super::surprises::committed_beyond;
 use super::swap::{Entry, malformed, open_if_there};
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Dir, FileKind, Guard, LockMode, Rename, try_lock_dir};
@@ -82,7 +83,13 @@ impl SnapshotManager {
             }
             let end = |log: &LogManifest| restored.end_offset.unwrap_or(log.cut.log_end_offset);
             let ends = plan.parts.iter().cloned().zip(loaded.manifest.logs.iter().map(end)).collect();
-            adopt::fit(&plan.home.open()?, &slots, &ends, options.topic_id.as_ref(), observer)?;
+            let data = plan.home.open()?;
+            adopt::fit(&data, &slots, &ends, options.topic_id.as_ref(), observer)?;
+            match committed_beyond(&data, &ends, || observer.check()) {
+                Ok(found) => found.iter().for_each(|surprise| observer.warn(surprise)),
+                Err(e @ Error::Interrupted) => return Err(e),
+                Err(e) => observer.warn(&format!("what the groups have committed could not be read: {e}")),
+            }
         } else if options.topic_id.is_some() {
             let what = "only partitions that go into a data directory can become those of another topic";
             return Err(ValidationError::refused(what).into());

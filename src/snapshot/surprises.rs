@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::contents::Reading;
+use super::contents::{GROUP_OFFSETS, Reading};
 use super::manager::SnapshotManager;
-use crate::error::Result;
-use crate::fs::Dir;
-use crate::kafka::Profile;
+use crate::error::{IntegrityError, Result};
+use crate::fs::{Dir, FileKind};
+use crate::kafka::committed::CommittedOffsets;
 use crate::kafka::retention::{AgingSegment, Retention};
 use crate::kafka::transactions::Transactions;
-use crate::log::{SegmentFile, TimeEntry, parse_time_index};
+use crate::kafka::{Profile, datadir};
+use crate::log::{LogReader, SegmentFile, TimeEntry, parse_time_index};
 use crate::store::{Loaded, LogManifest};
 
 /// `offsets.retention.minutes` (`group-coordinator: GroupCoordinatorConfig`): 7 days.
@@ -109,27 +110,13 @@ fn aging_segment(dir: &Dir, base: i64) -> Result<AgingSegment> {
 }
 
 fn groups(part: &Reading<'_>, end: impl Fn(&LogManifest) -> i64, now: i64) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    let Some(committed) = part.committed()? else { return Ok(found) };
-    let ends: BTreeMap<(String, i32), i64> =
-        part.logs().into_iter().map(|(log, topic, partition)| ((topic, partition), end(log))).collect();
+    let Some(committed) = part.committed()? else { return Ok(Vec::new()) };
+    let ends = part.logs().into_iter().map(|(log, topic, partition)| ((topic, partition), end(log))).collect();
+    let mut found = beyond_the_end(&committed, &ends);
     let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
-    let mut beyond: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (key, at) in committed.iter() {
         let last = newest.entry(&key.group).or_insert(at.timestamp);
         *last = at.timestamp.max(*last);
-        if let Some(end) = ends.get(&(key.topic.clone(), key.partition)).filter(|end| at.offset > **end) {
-            let told = format!("{}-{} ({}, the log ends at {end})", key.group, key.partition, at.offset);
-            beyond.entry(&key.topic).or_default().push(told);
-        }
-    }
-    for (topic, offsets) in beyond {
-        found.push(format!(
-            "of {topic} {} committed offsets lie beyond the end of the log, group and partition: {}; their consumers go on where \
-             auto.offset.reset says",
-            offsets.len(),
-            some(&offsets)
-        ));
     }
     let old: Vec<&str> = newest
         .into_iter()
@@ -145,6 +132,52 @@ fn groups(part: &Reading<'_>, end: impl Fn(&LogManifest) -> i64, now: i64) -> Re
         ));
     }
     Ok(found)
+}
+
+/// Of a data directory in which some partitions are to end at these offsets: what its own groups have committed beyond.
+pub(super) fn committed_beyond(
+    data: &Dir,
+    parts: &BTreeMap<String, i64>,
+    check: impl Fn() -> Result<()>,
+) -> Result<Vec<String>> {
+    let ends = parts.iter().filter_map(|(name, end)| {
+        let of = datadir::parse_partition_name(name)?;
+        Some(((of.topic, of.partition), *end))
+    });
+    let mut committed = CommittedOffsets::default();
+    for entry in data.list()?.into_iter().filter(|entry| entry.kind == FileKind::Dir) {
+        let Some(name) = entry.name.to_str().filter(|name| !parts.contains_key(*name)) else { continue };
+        if datadir::parse_partition_name(name).is_none_or(|of| of.topic != GROUP_OFFSETS) {
+            continue;
+        }
+        let reader = LogReader::open_on(data.open_dir(name)?)?;
+        for batch in reader.read_from(0) {
+            check()?;
+            committed.batch(&batch?).map_err(|why| IntegrityError::new(data.path_of(name), why))?;
+        }
+        committed.end_of_log();
+    }
+    Ok(beyond_the_end(&committed, &ends.collect()))
+}
+
+/// By topic.
+fn beyond_the_end(committed: &CommittedOffsets, ends: &BTreeMap<(String, i32), i64>) -> Vec<String> {
+    let mut beyond: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (key, at) in committed.iter() {
+        if let Some(end) = ends.get(&(key.topic.clone(), key.partition)).filter(|end| at.offset > **end) {
+            let told = format!("{}-{} ({}, the log ends at {end})", key.group, key.partition, at.offset);
+            beyond.entry(&key.topic).or_default().push(told);
+        }
+    }
+    let told = |(topic, offsets): (&str, Vec<String>)| {
+        format!(
+            "of {topic} {} committed offsets lie beyond the end of the log, group and partition: {}; their consumers go on where \
+             auto.offset.reset says",
+            offsets.len(),
+            some(&offsets)
+        )
+    };
+    beyond.into_iter().map(told).collect()
 }
 
 /// Transactions that are open and that no coordinator knows of: it was asked before they began, or is not in the part.
