@@ -2,7 +2,8 @@
 #![no_main]
 
 use cowlog::kafka::checkpoints::{LeaderEpochs, OffsetCheckpoint};
-use cowlog::kafka::{cut_txn_index, datadir, metadata, metadata_record, offset_record, producer_state, txn_index};
+use cowlog::kafka::{cut_txn_index, datadir, metadata, metadata_record, offset_record, producer_state};
+use cowlog::kafka::{transaction_record, txn_index};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -27,6 +28,12 @@ fuzz_target!(|data: &[u8]| {
         assert!(key.group.len() + key.topic.len() <= data.len());
     }
     let _ = offset_record::parse_offset_value(data);
+    if let Ok(Some(id)) = transaction_record::parse_transaction_key(data) {
+        assert!(id.len() <= data.len());
+    }
+    if let Ok(state) = transaction_record::parse_transaction_value(data) {
+        assert!(state.partitions.len() <= data.len() / 4);
+    }
     let _ = metadata_record::parse_metadata_record(data);
     let _ = metadata::parse_partition_metadata(data);
     let _ = metadata::parse_meta_properties(data);
