@@ -101,7 +101,8 @@ fn objections(path: &str, source: &str) -> Vec<String> {
     if lines > MOST_LINES {
         found.push(format!("{path}: {lines} lines"));
     }
-    if code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe") {
+    let may = path == "fs/extents.rs";
+    if !may && code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe") {
         found.push(format!("{path}: unsafe"));
     }
     if room == "lib" {
@@ -196,6 +197,7 @@ fn the_checker_finds_what_it_looks_for() {
         ("log/a.rs", "fn f() {}\n\n#[cfg(test)]\nmod tests { use crate::store::X; }"),
         ("console/a.rs", "use std::net::SocketAddr; async fn f() {}"),
         ("lib.rs", "pub use crate::snapshot::X;"),
+        ("fs/extents.rs", "fn f() { unsafe { g() } }"),
     ];
     for (path, source) in right {
         assert!(objections(path, source).is_empty(), "{path}, {source}: {:?}", objections(path, source));

@@ -62,6 +62,11 @@ impl File {
         Ok(done)
     }
 
+    /// Where its bytes lie on the device, holes left out; `None` where the filesystem does not tell.
+    pub fn extents(&self) -> Result<Option<Vec<super::Extent>>> {
+        self.fs.extents(&self.handle).map_err(|e| self.error("ask for the extents of", e))
+    }
+
     /// Says that these bytes will be read soon, so that they may be under way by then.
     pub(crate) fn will_read(&self, offset: u64, len: u64) {
         self.fs.will_read(&self.handle, offset, len);

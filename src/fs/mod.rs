@@ -6,6 +6,7 @@
 
 mod clock;
 mod dir;
+mod extents;
 mod file;
 mod identity;
 mod lock;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use clock::Clock;
 pub use dir::Dir;
+pub use extents::Extent;
 pub use file::File;
 pub use identity::Identity;
 pub(crate) use lock::{Deadline, Guard, lock_dir, lock_file, locked, try_lock_dir};
@@ -75,6 +77,8 @@ pub struct Stat {
     pub ino: u64,
     /// Size in bytes.
     pub size: u64,
+    /// Bytes that it takes up, as far as the filesystem tells: without holes, with what was reserved beyond its end.
+    pub allocated: u64,
     /// Names of the inode.
     pub nlink: u64,
     /// Permission bits, 0o7777.
@@ -205,6 +209,10 @@ pub trait Fs: Send + std::marker::Sync + fmt::Debug {
     fn read_at(&self, file: &Handle, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Says that these bytes will be read soon. Nothing depends on it.
     fn will_read(&self, _file: &Handle, _offset: u64, _len: u64) {}
+    /// Where its bytes lie on the device; `None` where that is not known.
+    fn extents(&self, _file: &Handle) -> io::Result<Option<Vec<Extent>>> {
+        Ok(None)
+    }
     /// Writes at most `buf.len()` bytes at `offset`.
     fn write_at(&self, file: &Handle, buf: &[u8], offset: u64) -> io::Result<usize>;
     /// Cuts or extends (with zeros) a file.

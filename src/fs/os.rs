@@ -93,6 +93,7 @@ impl Fs for OsFs {
             dev: s.st_dev,
             ino: s.st_ino,
             size: s.st_size.try_into().unwrap_or(0),
+            allocated: u64::try_from(s.st_blocks).unwrap_or(0).saturating_mul(512),
             #[allow(clippy::useless_conversion, reason = "u32 on some architectures")]
             nlink: s.st_nlink.into(),
             mode: s.st_mode & 0o7777,
@@ -110,6 +111,7 @@ impl Fs for OsFs {
             dev: m.dev(),
             ino: m.ino(),
             size: m.size(),
+            allocated: m.blocks().saturating_mul(512),
             nlink: m.nlink(),
             mode: m.mode() & 0o7777,
             uid: m.uid(),
@@ -138,6 +140,10 @@ impl Fs for OsFs {
         if let (Ok(file), Ok(offset), Ok(len)) = (os(file), i64::try_from(offset), i64::try_from(len)) {
             let _ = posix_fadvise(file, offset, len, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
         }
+    }
+
+    fn extents(&self, file: &Handle) -> io::Result<Option<Vec<super::Extent>>> {
+        super::extents::of(os(file)?)
     }
 
     fn write_at(&self, file: &Handle, buf: &[u8], offset: u64) -> io::Result<usize> {

@@ -57,14 +57,16 @@ impl Node {
     }
 
     pub(super) fn stat(&self) -> Stat {
+        let (size, allocated) = match &self.content {
+            Content::File(bytes) => (bytes.len() as u64, bytes.len() as u64),
+            Content::Dir(names) => (names.len() as u64, 0),
+        };
         Stat {
             kind: self.kind(),
             dev: 1,
             ino: self.ino,
-            size: match &self.content {
-                Content::File(bytes) => bytes.len() as u64,
-                Content::Dir(names) => names.len() as u64,
-            },
+            size,
+            allocated,
             nlink: self.nlink,
             mode: self.attributes.mode,
             uid: self.attributes.uid,
