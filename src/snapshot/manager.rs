@@ -217,7 +217,7 @@ impl SnapshotManager {
     }
 
     /// The records, and the scope that the source's path selects among them; `None` selects all.
-    fn scoped(&self, store: &Store) -> Result<(Vec<Record>, Option<Scope>)> {
+    pub(super) fn scoped(&self, store: &Store) -> Result<(Vec<Record>, Option<Scope>)> {
         let mut records = store.reconcile()?.catalogue.snapshots;
         let scope = match (&self.part, &self.config.store) {
             (Some(part), _) => Some(part.clone()),

@@ -15,6 +15,7 @@ mod create;
 mod deep;
 mod delete;
 mod describe;
+mod forecast;
 mod hash;
 mod held;
 mod holding;
@@ -37,8 +38,10 @@ mod second_look;
 mod set;
 mod side;
 mod source;
+mod space;
 mod staging;
 mod surprises;
+mod survey;
 mod swap;
 mod take;
 mod target;
@@ -52,6 +55,7 @@ pub use contents::{Contents, GroupContents, GroupOffset, LeaderEpoch, LogContent
 pub use create::Create;
 #[cfg(feature = "console")]
 pub(crate) use create::check_tags;
+pub use forecast::Forecast;
 pub use manager::SnapshotManager;
 pub use outcome::{
     Created, Deleted, Level, LogEnd, LogInfo, Repaired, Replaced, Restored, SnapshotInfo, Verified, VerifyReport,
@@ -59,6 +63,8 @@ pub use outcome::{
 pub use prune::{Policy, PrunePlan, Step, plan};
 pub use restore_options::{Detach, RestoreOptions};
 pub use scratch::Scratch;
+pub use space::Bounds;
+pub use survey::{SegmentCopies, SnapshotSpace, Space};
 pub use target::sweep_restore;
 pub use undo::UndoEntry;
 pub use verify::VerifiedSnapshot;

@@ -226,6 +226,12 @@ impl Record {
         }
     }
 
+    /// Of which nothing is known.
+    #[cfg(test)]
+    pub(crate) fn for_tests(id: SnapshotId) -> Self {
+        Record::unknown(id, "")
+    }
+
     /// How many files it has, and of how many bytes.
     pub(crate) fn files_and_bytes(&self) -> (u64, u64) {
         (self.methods.values().sum(), self.total_size)

@@ -1,0 +1,353 @@
+//! Who holds which bytes: arithmetic over inodes and extents, without I/O.
+//!
+//! Bytes on disk are cut into *pieces*, each held by a set of snapshots and perhaps by the source or by somebody unknown. A
+//! piece is freed when the last holder goes. An inode has as many holders as names; an extent those of all inodes that
+//! use it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+
+use crate::fs::{Extent, Stat};
+
+/// Bytes, between two bounds that are equal where the filesystem tells enough.
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Bounds {
+    /// At least so many.
+    pub least: u64,
+    /// At most so many.
+    pub most: u64,
+}
+
+impl Bounds {
+    /// Whether both are the same.
+    pub fn exact(&self) -> bool {
+        self.least == self.most
+    }
+
+    fn add(&mut self, bytes: u64, doubtful: bool) {
+        self.most = self.most.saturating_add(bytes);
+        self.least = self.least.saturating_add(if doubtful { 0 } else { bytes });
+    }
+}
+
+/// Who names an inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// The snapshot of this number. They are counted in ascending order, the source after all of them.
+    Snapshot(u32),
+    Source,
+}
+
+/// A set of snapshots, by its number in [`Sets`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Set(u32);
+
+/// All sets that occur: each is an older one and one snapshot more. Of many files few differ in who holds them.
+#[derive(Debug, Clone)]
+struct Sets {
+    nodes: Vec<(Set, u32)>,
+    known: HashMap<(Set, u32), Set>,
+}
+
+impl Sets {
+    const EMPTY: Set = Set(0);
+
+    fn new() -> Self {
+        Sets { nodes: vec![(Sets::EMPTY, 0)], known: HashMap::new() }
+    }
+
+    /// `member` is not below any that the set has.
+    fn with(&mut self, set: Set, member: u32) -> Set {
+        if set != Sets::EMPTY && self.nodes.get(set.0 as usize).is_some_and(|(_, last)| *last == member) {
+            return set;
+        }
+        let next = Set(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        *self.known.entry((set, member)).or_insert_with(|| {
+            self.nodes.push((set, member));
+            next
+        })
+    }
+
+    /// Descending.
+    fn members(&self, set: Set) -> impl Iterator<Item = u32> {
+        let mut at = set;
+        std::iter::from_fn(move || {
+            let (rest, member) = *self.nodes.get(at.0 as usize).filter(|_| at != Sets::EMPTY)?;
+            at = rest;
+            Some(member)
+        })
+    }
+
+    fn union(&mut self, a: Set, b: Set) -> Set {
+        if a == b || b == Sets::EMPTY {
+            return a;
+        }
+        if a == Sets::EMPTY {
+            return b;
+        }
+        let mut members: Vec<u32> = self.members(a).chain(self.members(b)).collect();
+        members.sort_unstable();
+        members.into_iter().fold(Sets::EMPTY, |set, member| self.with(set, member))
+    }
+}
+
+/// Who holds a piece, and whether its bytes are certain to become free with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    by: Set,
+    source: bool,
+    /// A name that is neither in the store nor in the source.
+    elsewhere: bool,
+    doubtful: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Inode {
+    dev: u64,
+    size: u64,
+    allocated: u64,
+    nlink: u64,
+    names: u64,
+    by: Set,
+    source: bool,
+    mapped: Mapped,
+}
+
+impl Inode {
+    fn held(&self, doubtful: bool) -> Held {
+        Held { by: self.by, source: self.source, elsewhere: self.nlink > self.names, doubtful }
+    }
+}
+
+/// What is known of where an inode's bytes lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mapped {
+    /// The filesystem shares no blocks: an inode's bytes are its own.
+    Own,
+    /// Other inodes may use the same blocks, and nobody tells.
+    Unknown,
+    /// Its extents were counted.
+    Extents,
+}
+
+/// An inode in a [`Ledger`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct InodeId(u32);
+
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    dev: u64,
+    from: u64,
+    to: u64,
+    inode: u32,
+    shared: bool,
+    encoded: bool,
+}
+
+/// What was seen, before it is added up.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    sets: Sets,
+    inodes: Vec<Inode>,
+    known: HashMap<(u64, u64), InodeId>,
+    placed: Vec<Placed>,
+    pieces: BTreeMap<Held, u64>,
+    /// Whether an on-disk extent is freed only as a whole, as on btrfs.
+    whole_extents: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(whole_extents: bool) -> Self {
+        Ledger {
+            sets: Sets::new(),
+            inodes: Vec::new(),
+            known: HashMap::new(),
+            placed: Vec::new(),
+            pieces: BTreeMap::new(),
+            whole_extents,
+        }
+    }
+
+    /// Counts a name of an inode. Also whether the inode was not known: then its extents are wanted.
+    pub(super) fn name(&mut self, holder: Holder, stat: &Stat) -> (InodeId, bool) {
+        let next = InodeId(u32::try_from(self.inodes.len()).unwrap_or(u32::MAX));
+        let id = *self.known.entry((stat.dev, stat.ino)).or_insert(next);
+        let new = id == next;
+        if new {
+            self.inodes.push(Inode {
+                dev: stat.dev,
+                size: stat.size,
+                allocated: stat.allocated,
+                nlink: stat.nlink,
+                names: 0,
+                by: Sets::EMPTY,
+                source: false,
+                mapped: Mapped::Own,
+            });
+        }
+        if let Some(inode) = self.inodes.get_mut(id.0 as usize) {
+            inode.names += 1;
+            inode.nlink = stat.nlink;
+            match holder {
+                Holder::Snapshot(member) => inode.by = self.sets.with(inode.by, member),
+                Holder::Source => inode.source = true,
+            }
+        }
+        (id, new)
+    }
+
+    /// Says where the bytes of an inode lie: `None` where blocks may be shared and nobody tells.
+    pub(super) fn extents(&mut self, id: InodeId, extents: Option<Vec<Extent>>) {
+        let Some(inode) = self.inodes.get_mut(id.0 as usize) else { return };
+        let Some(extents) = extents else {
+            inode.mapped = Mapped::Unknown;
+            return;
+        };
+        inode.mapped = Mapped::Extents;
+        inode.allocated = 0;
+        for extent in extents {
+            match extent.physical {
+                Some(from) => self.placed.push(Placed {
+                    dev: inode.dev,
+                    from,
+                    to: from.saturating_add(extent.len),
+                    inode: id.0,
+                    shared: extent.shared,
+                    encoded: extent.encoded,
+                }),
+                None => inode.allocated = inode.allocated.saturating_add(extent.len.min(inode.size)),
+            }
+        }
+    }
+
+    /// Counts bytes that a snapshot alone has, such as those of its directories.
+    pub(super) fn own(&mut self, member: u32, bytes: u64) {
+        let by = self.sets.with(Sets::EMPTY, member);
+        let held = Held { by, source: false, elsewhere: false, doubtful: false };
+        *self.pieces.entry(held).or_default() += bytes;
+    }
+
+    /// The device and the place where an inode's bytes begin: the same for inodes that are one physical copy.
+    pub(super) fn beginnings(&self) -> HashMap<InodeId, (u64, u64)> {
+        let mut first = HashMap::new();
+        for placed in &self.placed {
+            first.entry(InodeId(placed.inode)).or_insert((placed.dev, placed.from));
+        }
+        first
+    }
+
+    /// Adds everything up.
+    pub(super) fn pieces(mut self) -> Pieces {
+        let mut exposed: BTreeMap<Set, (u64, u64)> = BTreeMap::new();
+        for inode in &self.inodes {
+            if inode.allocated > 0 {
+                let held = inode.held(inode.mapped == Mapped::Unknown);
+                *self.pieces.entry(held).or_default() += inode.allocated;
+            }
+            if inode.source && inode.by != Sets::EMPTY {
+                let (files, bytes) = exposed.entry(inode.by).or_default();
+                (*files, *bytes) = (*files + 1, bytes.saturating_add(inode.size));
+            }
+        }
+        self.sweep();
+        self.pieces.retain(|held, _| held.by != Sets::EMPTY);
+        Pieces { sets: self.sets, pieces: self.pieces, exposed }
+    }
+
+    /// Cuts the extents at each other's ends, and finds the holders between two cuts.
+    fn sweep(&mut self) {
+        let mut placed = std::mem::take(&mut self.placed);
+        placed.sort_unstable_by_key(|p| (p.dev, p.from));
+        let mut ahead = placed.iter().copied().peekable();
+        let mut open: Vec<Placed> = Vec::new();
+        let mut at = 0;
+        loop {
+            if open.is_empty() {
+                let Some(next) = ahead.next() else { return };
+                at = next.from;
+                open.push(next);
+            }
+            let Some(dev) = open.first().map(|p| p.dev) else { return };
+            while let Some(next) = ahead.next_if(|p| p.dev == dev && p.from <= at) {
+                open.push(next);
+            }
+            let end = open.iter().map(|p| p.to).min().unwrap_or(at);
+            let cut = ahead.peek().filter(|p| p.dev == dev).map_or(end, |p| p.from.min(end));
+            if cut > at {
+                let held = self.held_between(&open, at, cut);
+                *self.pieces.entry(held).or_default() += cut - at;
+            }
+            at = cut;
+            open.retain(|p| p.to > at);
+        }
+    }
+
+    fn held_between(&mut self, open: &[Placed], from: u64, to: u64) -> Held {
+        let mut all = Held { by: Sets::EMPTY, source: false, elsewhere: false, doubtful: false };
+        for placed in open {
+            let Some(inode) = self.inodes.get(placed.inode as usize) else { continue };
+            let held = inode.held(false);
+            all.by = self.sets.union(all.by, held.by);
+            all.source |= held.source;
+            all.elsewhere |= held.elsewhere;
+            let in_part = self.whole_extents && (placed.from < from || placed.to > to);
+            // Who else shares it is not told, only that somebody does.
+            all.doubtful |= placed.shared || placed.encoded || in_part;
+        }
+        all
+    }
+}
+
+/// All bytes that snapshots hold, by who holds them.
+#[derive(Debug, Clone)]
+pub(super) struct Pieces {
+    sets: Sets,
+    pieces: BTreeMap<Held, u64>,
+    /// Inodes that the source names too: how many, and their bytes.
+    exposed: BTreeMap<Set, (u64, u64)>,
+}
+
+impl Pieces {
+    /// What becomes free when all snapshots that are chosen go.
+    pub(super) fn freed(&self, chosen: impl Fn(u32) -> bool) -> Bounds {
+        let goes = |held: &Held| !held.source && !held.elsewhere && self.sets.members(held.by).all(&chosen);
+        self.sum(goes)
+    }
+
+    /// What the snapshots that are chosen use and nobody but the store keeps.
+    pub(super) fn held(&self, chosen: impl Fn(u32) -> bool) -> Bounds {
+        let theirs = |held: &Held| !held.source && !held.elsewhere && self.sets.members(held.by).any(&chosen);
+        self.sum(theirs)
+    }
+
+    /// What lies on disk of the snapshots that are chosen, each byte once.
+    pub(super) fn physical(&self, chosen: impl Fn(u32) -> bool) -> u64 {
+        self.sum(|held| self.sets.members(held.by).any(&chosen)).most
+    }
+
+    /// Of that, what the source uses too.
+    pub(super) fn with_source(&self, chosen: impl Fn(u32) -> bool) -> u64 {
+        self.sum(|held| held.source && self.sets.members(held.by).any(&chosen)).most
+    }
+
+    /// Of that, what has a name that is neither in the store nor in the source.
+    pub(super) fn elsewhere(&self, chosen: impl Fn(u32) -> bool) -> u64 {
+        self.sum(|held| held.elsewhere && self.sets.members(held.by).any(&chosen)).most
+    }
+
+    /// The files whose inode the source names, and their bytes.
+    pub(super) fn exposed(&self, chosen: impl Fn(u32) -> bool) -> (u64, u64) {
+        let theirs = self.exposed.iter().filter(|(set, _)| self.sets.members(**set).any(&chosen));
+        theirs.fold((0, 0), |(files, bytes), (_, (f, b))| (files + f, bytes.saturating_add(*b)))
+    }
+
+    fn sum(&self, which: impl Fn(&Held) -> bool) -> Bounds {
+        let mut sum = Bounds::default();
+        for (held, bytes) in self.pieces.iter().filter(|(held, _)| which(held)) {
+            sum.add(*bytes, held.doubtful);
+        }
+        sum
+    }
+}
