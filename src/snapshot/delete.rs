@@ -55,7 +55,7 @@ impl SnapshotManager {
             observer.warn(&format!("{e}; the rest is removed when the store is next opened"));
         }
         drop(guard);
-        Ok(Deleted { id: id.to_string(), reason: reason.to_owned(), files, bytes })
+        Ok(Deleted { id: id.to_string(), reason: reason.to_owned(), files, bytes, frees: None })
     }
 }
 

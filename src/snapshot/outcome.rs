@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::space::Bounds;
 use crate::error::Damage;
 use crate::fs::Method;
 use crate::store::{LeftOut, LogRecord, Record, SetMember, rfc3339};
@@ -284,6 +285,9 @@ pub struct Deleted {
     pub files: u64,
     /// Bytes of its files. What becomes free is at most this: other snapshots and the log may share them.
     pub bytes: u64,
+    /// Where it was only planned: what becomes free once those before it are gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frees: Option<Bounds>,
 }
 
 /// What `repair` did.

@@ -36,7 +36,7 @@ impl SnapshotManager {
             .iter()
             .filter_map(|r| {
                 let reason = r.damaged.clone()?;
-                Some(Deleted { id: r.id.to_string(), reason, files: 0, bytes: 0 })
+                Some(Deleted { id: r.id.to_string(), reason, files: 0, bytes: 0, frees: None })
             })
             .collect();
         Ok(Repaired { snapshots: records.len() as u64, swept, catalogue_rebuilt: reconciled.stale, damaged })

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::fs::{Extent, Stat};
 
 /// Bytes, between two bounds that are equal where the filesystem tells enough.
-#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "console", derive(utoipa::ToSchema, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Bounds {
     /// At least so many.
@@ -26,9 +26,26 @@ impl Bounds {
         self.least == self.most
     }
 
-    fn add(&mut self, bytes: u64, doubtful: bool) {
+    fn count(&mut self, bytes: u64, doubtful: bool) {
         self.most = self.most.saturating_add(bytes);
         self.least = self.least.saturating_add(if doubtful { 0 } else { bytes });
+    }
+}
+
+impl std::ops::Add for Bounds {
+    type Output = Bounds;
+
+    fn add(self, more: Bounds) -> Bounds {
+        Bounds { least: self.least.saturating_add(more.least), most: self.most.saturating_add(more.most) }
+    }
+}
+
+/// Of what a set frees and what a part of it frees: what the rest frees behind the part.
+impl std::ops::Sub for Bounds {
+    type Output = Bounds;
+
+    fn sub(self, less: Bounds) -> Bounds {
+        Bounds { least: self.least.saturating_sub(less.least), most: self.most.saturating_sub(less.most) }
     }
 }
 
@@ -346,7 +363,7 @@ impl Pieces {
     fn sum(&self, which: impl Fn(&Held) -> bool) -> Bounds {
         let mut sum = Bounds::default();
         for (held, bytes) in self.pieces.iter().filter(|(held, _)| which(held)) {
-            sum.add(*bytes, held.doubtful);
+            sum.count(*bytes, held.doubtful);
         }
         sum
     }

@@ -76,6 +76,8 @@ pub enum Command {
     Topics(Topics),
     /// Show one snapshot: its logs and its files with their digests
     Show(Show),
+    /// Show what the snapshots take up, and what deleting them would free
+    Space(Space),
     /// Hold a snapshot against its manifest
     Verify(Verify),
     /// Restore a snapshot into a new directory or in place of what is there, after it has been verified in full
@@ -212,6 +214,20 @@ pub struct Show {
     /// Also read what it holds of a Kafka broker: topics and their ids, open transactions, groups and their lag
     #[arg(long)]
     pub kafka: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Space {
+    #[command(flatten)]
+    pub source: Source,
+    /// Also what deleting these together would free
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    #[command(flatten)]
+    pub part: Part,
+    /// Also how many physical copies there are of each segment
+    #[arg(long)]
+    pub segments: bool,
 }
 
 #[derive(Debug, Args)]

@@ -157,8 +157,13 @@ fn carry_out(source: &SourceConfig, policy: &Policy, config: &SnapshotConfig) ->
                 return Err(e);
             }
             let error = Problem::from(&e);
-            let deleted =
-                |s: &&StepInfo| Deleted { id: s.id.clone(), reason: s.reason.clone(), files: s.files, bytes: s.bytes };
+            let deleted = |s: &&StepInfo| Deleted {
+                id: s.id.clone(),
+                reason: s.reason.clone(),
+                files: s.files,
+                bytes: s.bytes,
+                frees: None,
+            };
             let deleted = gone.iter().map(deleted).collect();
             pruned.failed = left.iter().map(|step| NotGone { id: step.id.clone(), error: error.clone() }).collect();
             pruned.deleted = deleted;

@@ -273,7 +273,7 @@ pub(super) async fn delete(
                 let info = listed.into_iter().find(|s| s.id == id);
                 let info = info.ok_or_else(|| Problem::not_found(format!("{id} was deleted a moment ago")))?;
                 let (files, bytes) = (info.methods.values().sum(), info.total_size);
-                let deleted = vec![Deleted { id, reason: "asked for".into(), files, bytes }];
+                let deleted = vec![Deleted { id, reason: "asked for".into(), files, bytes, frees: None }];
                 Ok(Json(Gone { source: source.name, dry_run, deleted }))
             })
             .await;

@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use cowlog::Error;
 use cowlog::error::Kind;
-use cowlog::snapshot::{Deleted, SnapshotManager};
+use cowlog::snapshot::{Bounds, Deleted, SnapshotManager};
 use cowlog::store::{IdQuery, SnapshotId};
 use serde::Serialize;
 
+use super::space::between;
 use crate::args;
 use crate::failure::{DONE, ErrorBody, Failure, IN_PART, INTERRUPTED};
 use crate::session::Session;
@@ -28,7 +29,8 @@ pub fn run(session: Session, args: args::Delete) -> Result<u8, Failure> {
     let ids = resolve(&manager, &args.ids)?;
     if args.dry_run {
         let planned = ids.iter().map(|id| planned(&manager, id)).collect::<Result<Vec<_>, Failure>>()?;
-        return report(&session, &planned.into_iter().map(Fate::Gone).collect::<Vec<_>>(), "would be deleted");
+        let planned: Vec<Fate> = foresee(&manager, planned).into_iter().map(Fate::Gone).collect();
+        return report(&session, &planned, "would be deleted");
     }
     delete_all(&session, ids, |id| manager.delete(id))
 }
@@ -73,11 +75,13 @@ pub fn report(session: &Session, fates: &[Fate], verb: &str) -> Result<u8, Failu
     let styles = &session.output.styles;
     let mut out = String::new();
     let (mut gone, mut size) = (0, 0u64);
+    let mut foreseen = Some(Bounds::default());
     for fate in fates {
         match fate {
             Fate::Gone(deleted) => {
                 gone += 1;
                 size = size.saturating_add(deleted.bytes);
+                foreseen = foreseen.zip(deleted.frees).map(|(sum, more)| sum + more);
                 if !session.output.quiet {
                     let what = format!("{}, {}", plural(deleted.files, "file"), bytes(deleted.bytes));
                     let _ = writeln!(out, "{}  {verb}: {} ({what})", deleted.id, printable(&deleted.reason));
@@ -89,8 +93,13 @@ pub fn report(session: &Session, fates: &[Fate], verb: &str) -> Result<u8, Failu
         }
     }
     if gone > 0 && !session.output.quiet {
-        let line =
-            format!("{} {verb}; at most {} becomes free, the rest is shared", plural(gone, "snapshot"), bytes(size));
+        let line = match foreseen {
+            Some(frees) => format!("{} {verb}; {} becomes free", plural(gone, "snapshot"), between(frees)),
+            None => {
+                let gone = plural(gone, "snapshot");
+                format!("{gone} {verb}; at most {} becomes free, the rest is shared", bytes(size))
+            }
+        };
         let _ = writeln!(out, "{}", styles.dim(&line));
     }
     session.output.text(&out)?;
@@ -98,7 +107,7 @@ pub fn report(session: &Session, fates: &[Fate], verb: &str) -> Result<u8, Failu
 }
 
 /// The ids that are meant, each once.
-fn resolve(manager: &SnapshotManager, queries: &[String]) -> Result<Vec<String>, Failure> {
+pub fn resolve(manager: &SnapshotManager, queries: &[String]) -> Result<Vec<String>, Failure> {
     let parsed = queries.iter().map(|q| q.parse::<IdQuery>()).collect::<Result<Vec<_>, Error>>()?;
     let listed = manager.list()?;
     let ids: Vec<SnapshotId> = listed.iter().filter_map(|s| s.id.parse().ok()).collect();
@@ -115,11 +124,24 @@ fn resolve(manager: &SnapshotManager, queries: &[String]) -> Result<Vec<String>,
     Ok(meant)
 }
 
+/// Says of each what deleting it frees once those before it are gone. Where that cannot be had, nothing is said.
+pub fn foresee(manager: &SnapshotManager, mut going: Vec<Deleted>) -> Vec<Deleted> {
+    let Ok(space) = manager.space() else { return going };
+    let (mut gone, mut before) = (Vec::with_capacity(going.len()), Bounds::default());
+    for step in &mut going {
+        gone.push(step.id.clone());
+        let freed = space.freed_by(&gone);
+        step.frees = Some(freed - before);
+        before = freed;
+    }
+    going
+}
+
 fn planned(manager: &SnapshotManager, id: &str) -> Result<Deleted, Failure> {
     let (files, bytes) = match manager.get(id) {
         Ok(info) => (info.methods.values().sum(), info.total_size),
         Err(e) if e.kind() == Kind::Integrity => (0, 0),
         Err(e) => return Err(e.into()),
     };
-    Ok(Deleted { id: id.to_owned(), reason: "asked for".into(), files, bytes })
+    Ok(Deleted { id: id.to_owned(), reason: "asked for".into(), files, bytes, frees: None })
 }

@@ -10,6 +10,7 @@ pub mod repair;
 pub mod restore;
 pub mod run;
 pub mod show;
+pub mod space;
 pub mod topics;
 pub mod undo;
 pub mod verify;

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use cowlog::Error;
 use cowlog::snapshot::{Deleted, Policy, PrunePlan, SnapshotManager};
 
-use super::delete::{Fate, report};
+use super::delete::{Fate, foresee, report};
 use crate::args;
 use crate::failure::{DONE, Failure, IN_PART, INTERRUPTED};
 use crate::session::{Session, must_have_store};
@@ -29,7 +29,8 @@ pub fn run(session: Session, args: args::Prune) -> Result<u8, Failure> {
         session.output.text(&kept(&plan))?;
     }
     if args.dry_run {
-        let fates: Vec<Fate> = going.into_values().map(Fate::Gone).collect();
+        let going = foresee(&manager, going.into_values().collect());
+        let fates: Vec<Fate> = going.into_iter().map(Fate::Gone).collect();
         return report_or_nothing(&session, &fates, "would be deleted", &plan);
     }
     let outcome = manager.prune(&plan);
@@ -49,7 +50,7 @@ fn going(manager: &SnapshotManager, plan: &PrunePlan) -> Result<BTreeMap<String,
         manager.list()?.into_iter().map(|s| (s.id, (s.methods.values().sum(), s.total_size))).collect();
     let step = |id: String, reason: &str| {
         let (files, bytes) = sizes.get(&id).copied().unwrap_or_default();
-        (id.clone(), Deleted { id, reason: reason.to_owned(), files, bytes })
+        (id.clone(), Deleted { id, reason: reason.to_owned(), files, bytes, frees: None })
     };
     Ok(plan.removals().map(|s| step(s.id.to_string(), &s.reason)).collect())
 }
