@@ -368,3 +368,157 @@ impl Pieces {
         sum
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fs::FileKind;
+
+    /// One block of one inode: where it lies.
+    type Blocks = Vec<u64>;
+
+    #[derive(Debug, Clone)]
+    struct World {
+        /// Of each inode its blocks, who names it, and how many names nobody here knows.
+        inodes: Vec<(Blocks, BTreeSet<u32>, bool, u64)>,
+        chosen: BTreeSet<u32>,
+    }
+
+    fn worlds() -> impl Strategy<Value = World> {
+        let inode = (
+            proptest::collection::vec(0u64..24, 0..8),
+            proptest::collection::btree_set(0u32..5, 0..4),
+            any::<bool>(),
+            prop_oneof![4 => Just(0u64), 1 => Just(1u64)],
+        );
+        let chosen = proptest::collection::btree_set(0u32..5, 0..6);
+        (proptest::collection::vec(inode, 0..10), chosen).prop_map(|(inodes, chosen)| World { inodes, chosen })
+    }
+
+    const BLOCK: u64 = 4096;
+
+    fn stat(ino: u64, nlink: u64, blocks: u64) -> Stat {
+        let (size, allocated) = (blocks * BLOCK, blocks * BLOCK);
+        Stat { kind: FileKind::File, dev: 1, ino, size, allocated, nlink, mode: 0, uid: 0, gid: 0, mtime: 0, ctime: 0 }
+    }
+
+    /// Neighbouring blocks are one extent.
+    fn extents(blocks: &BTreeSet<u64>, shared: bool) -> Vec<Extent> {
+        let mut found: Vec<Extent> = Vec::new();
+        for block in blocks {
+            let from = block * BLOCK;
+            match found.last_mut() {
+                Some(last) if last.physical.map(|at| at + last.len) == Some(from) => last.len += BLOCK,
+                _ => found.push(Extent { physical: Some(from), len: BLOCK, shared, encoded: false }),
+            }
+        }
+        found
+    }
+
+    impl World {
+        fn pieces(&self, shared: bool) -> Pieces {
+            let mut ledger = Ledger::new(false);
+            let holders = (0..5).map(Holder::Snapshot).chain([Holder::Source]);
+            for holder in holders {
+                for ((blocks, by, source, unknown), ino) in self.inodes.iter().zip(0..) {
+                    let names = match holder {
+                        Holder::Snapshot(member) => by.contains(&member),
+                        Holder::Source => *source,
+                    };
+                    if !names {
+                        continue;
+                    }
+                    let blocks: BTreeSet<u64> = blocks.iter().copied().collect();
+                    let nlink = by.len() as u64 + u64::from(*source) + unknown;
+                    let (id, new) = ledger.name(holder, &stat(ino, nlink, blocks.len() as u64));
+                    if new {
+                        ledger.extents(id, Some(extents(&blocks, shared)));
+                    }
+                }
+            }
+            ledger.pieces()
+        }
+
+        /// Blocks of the inodes that have a name left, block by block.
+        fn used(
+            &self,
+            gone: &BTreeSet<u32>,
+            only: impl Fn(&(Blocks, BTreeSet<u32>, bool, u64)) -> bool,
+        ) -> BTreeSet<u64> {
+            let left = |inode: &&(Blocks, BTreeSet<u32>, bool, u64)| {
+                let (_, by, source, unknown) = inode;
+                let named = !by.is_empty() || *source;
+                named && only(inode) && (by.difference(gone).next().is_some() || *source || *unknown > 0)
+            };
+            self.inodes.iter().filter(left).flat_map(|(blocks, ..)| blocks.iter().copied()).collect()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn freed_is_what_a_count_of_blocks_says(world in worlds()) {
+            let none = BTreeSet::new();
+            let (before, after) = (world.used(&none, |_| true), world.used(&world.chosen, |_| true));
+            let gone = before.difference(&after).count() as u64 * BLOCK;
+            let chosen = |member: u32| world.chosen.contains(&member);
+            let pieces = world.pieces(false);
+            prop_assert_eq!(pieces.freed(chosen), Bounds { least: gone, most: gone });
+            // Where the filesystem says that somebody may share them, nothing is promised.
+            prop_assert_eq!(world.pieces(true).freed(chosen), Bounds { least: 0, most: gone });
+
+            let of_snapshots = world.used(&none, |(_, by, ..)| !by.is_empty());
+            prop_assert_eq!(pieces.physical(|_| true), of_snapshots.len() as u64 * BLOCK);
+            let others = world.used(&(0..5).collect(), |_| true);
+            let held = of_snapshots.difference(&others).count() as u64 * BLOCK;
+            prop_assert_eq!(pieces.held(|_| true).most, held);
+            let source = world.used(&none, |(_, _, source, _)| *source);
+            prop_assert_eq!(pieces.with_source(|_| true), of_snapshots.intersection(&source).count() as u64 * BLOCK);
+            let exposed = world.inodes.iter().filter(|(_, by, source, _)| *source && !by.is_empty()).count() as u64;
+            prop_assert_eq!(pieces.exposed(|_| true).0, exposed);
+        }
+
+        #[test]
+        fn more_deletions_never_free_less(world in worlds(), more in 0u32..5) {
+            let pieces = world.pieces(false);
+            let some = pieces.freed(|m| world.chosen.contains(&m));
+            let all = pieces.freed(|m| world.chosen.contains(&m) || m == more);
+            prop_assert!(all.most >= some.most + pieces.freed(|m| m == more && !world.chosen.contains(&m)).most);
+        }
+    }
+
+    #[test]
+    fn bytes_without_a_place_and_without_extents() {
+        let mut ledger = Ledger::new(false);
+        let (inline, _) = ledger.name(Holder::Snapshot(0), &stat(1, 1, 1));
+        ledger.extents(inline, Some(vec![Extent { physical: None, len: 2 * BLOCK, shared: false, encoded: false }]));
+        let (untold, _) = ledger.name(Holder::Snapshot(0), &stat(2, 1, 3));
+        ledger.extents(untold, None);
+        // Never asked: its filesystem shares nothing.
+        ledger.name(Holder::Snapshot(0), &stat(3, 1, 5));
+        ledger.own(0, 7);
+        let told = ledger.pieces().freed(|_| true);
+        assert_eq!(told, Bounds { least: 6 * BLOCK + 7, most: 9 * BLOCK + 7 });
+    }
+
+    #[test]
+    fn compressed_bytes_and_a_part_of_an_extent_promise_nothing() {
+        let extent = |from: u64, len: u64, encoded| Extent { physical: Some(from), len, shared: false, encoded };
+        let mut ledger = Ledger::new(true);
+        let (packed, _) = ledger.name(Holder::Snapshot(0), &stat(1, 1, 1));
+        ledger.extents(packed, Some(vec![extent(0, BLOCK, true)]));
+        let (long, _) = ledger.name(Holder::Snapshot(0), &stat(2, 1, 2));
+        ledger.extents(long, Some(vec![extent(8 * BLOCK, 2 * BLOCK, false)]));
+        let (part, _) = ledger.name(Holder::Snapshot(1), &stat(3, 1, 1));
+        ledger.extents(part, Some(vec![extent(8 * BLOCK, BLOCK, false)]));
+        let pieces = ledger.pieces();
+        // The second half of the long one goes only with the first, which is the other's too.
+        assert_eq!(pieces.freed(|m| m == 0), Bounds { least: 0, most: 2 * BLOCK });
+        assert_eq!(pieces.freed(|_| true), Bounds { least: 0, most: 3 * BLOCK });
+    }
+}

@@ -73,6 +73,20 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     docs.is(&["snapshot"], &listed[0]);
     docs.is(&["verified"], &listed[0]["verified"]);
     docs.is(&["repair"], &json("repair", &[]));
+    let space = json("space", &[&id, "--segments"]);
+    docs.is(&["space"], &space);
+    docs.is(&["snapshot-space"], &space["snapshots"][0]);
+    docs.is(&["segment-copies"], &space["segments"][0]);
+    docs.is(&["deleted"], &json("delete", &[&id, "--dry-run"])[0]);
+    // It takes an hour of snapshots.
+    let forecast = cowlog::snapshot::Forecast {
+        since: String::new(),
+        hours: 1.0,
+        appended_per_day: 1,
+        copied_per_day: 1,
+        days_until_full: Some(1.0),
+    };
+    docs.is(&["forecast"], &serde_json::to_value(forecast).unwrap());
 
     append(&stage.log, 2);
     let replaced = json("restore", &[&id, "--replace"]);
@@ -141,7 +155,7 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
 
     // Which this user may always set; what only a running broker makes, see `live` and `kafka_live`; and a broker's records
     // that cannot be read.
-    let unseen = [("restore", "not_restored"), ("created", "missing"), ("kafka", "unread")];
+    let unseen = [("restore", "not_restored"), ("created", "missing"), ("kafka", "unread"), ("space", "forecast")];
     let unseen = unseen.map(|(name, field)| (name.to_owned(), field.to_owned()));
     let all = docs.tables.iter().flat_map(|(name, fields)| fields.keys().map(|field| (name.clone(), field.clone())));
     let missing: Vec<_> = all.filter(|pair| !docs.seen.contains(pair) && !unseen.contains(pair)).collect();

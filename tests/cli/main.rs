@@ -9,6 +9,7 @@ mod documented;
 mod interrupt;
 mod places;
 mod run;
+mod space;
 mod stage;
 #[path = "../support/process.rs"]
 #[allow(dead_code)]
