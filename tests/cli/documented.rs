@@ -73,6 +73,7 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     docs.is(&["snapshot"], &listed[0]);
     docs.is(&["verified"], &listed[0]["verified"]);
     docs.is(&["repair"], &json("repair", &[]));
+    docs.is(&["snapshot", "shown"], &json("show", &[&id, "--space"]));
     let space = json("space", &[&id, "--segments"]);
     docs.is(&["space"], &space);
     docs.is(&["snapshot-space"], &space["snapshots"][0]);

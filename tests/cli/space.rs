@@ -23,6 +23,13 @@ fn space_says_who_holds_what_and_a_dry_run_what_becomes_free() {
     assert_eq!(pruned[0]["frees"], told[0]["frees"]);
     assert!(stage.run("delete", &[&first, "--json"]).expect_code(0).json()[0].get("frees").is_none());
 
+    let shown = stage.run("show", &[&second, "--space", "--json"]).expect_code(0).json();
+    let alone = stage.run("space", &["--json"]).expect_code(0).json();
+    assert_eq!(shown["space"], alone["snapshots"][0]);
+    let text = stage.run("show", &[&second, "--space"]).expect_code(0).stdout;
+    assert!(text.contains("when it is deleted") && text.contains("only the store keeps"), "{text}");
+    assert!(!stage.run("show", &[&second]).expect_code(0).stdout.contains("when it is deleted"));
+
     let text = stage.run("space", &[&second, "--segments"]).expect_code(0).stdout;
     for told in
         ["FREES", "PHYSICAL COPIES", "1 snapshot: ", "only the store keeps", &format!("deleting {second} would free ")]

@@ -214,6 +214,9 @@ pub struct Show {
     /// Also read what it holds of a Kafka broker: topics and their ids, open transactions, groups and their lag
     #[arg(long)]
     pub kafka: bool,
+    /// Also look at the files of all snapshots: what this one takes up, and what deleting it would free
+    #[arg(long)]
+    pub space: bool,
 }
 
 #[derive(Debug, Args)]

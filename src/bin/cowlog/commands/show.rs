@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use cowlog::kafka::Profile;
 use cowlog::log::CutQuality;
-use cowlog::snapshot::{Contents, SnapshotInfo};
+use cowlog::snapshot::{Contents, SnapshotInfo, SnapshotSpace};
 use cowlog::store::{FileManifest, Loaded, LogManifest, SourceManifest, rfc3339};
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use super::contents::sections;
 use super::create::{extent, files, offset};
 use super::list::seconds;
 use super::methods;
+use super::space::between;
 use crate::args;
 use crate::failure::{DONE, Failure};
 use crate::output;
@@ -31,6 +32,8 @@ struct Shown<'a> {
     files: Vec<ShownFile<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<Contents>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    space: Option<SnapshotSpace>,
 }
 
 #[derive(Serialize)]
@@ -54,6 +57,10 @@ pub fn run(session: Session, args: args::Show) -> Result<u8, Failure> {
     let info = manager.get(&args.id)?;
     let loaded = manager.manifest(&info.id)?;
     let contents = args.kafka.then(|| manager.contents(&info.id)).transpose()?;
+    let space = match args.space {
+        true => manager.space()?.snapshots.into_iter().find(|s| s.id == info.id),
+        false => None,
+    };
     if session.output.json {
         let manifest = &loaded.manifest;
         session.output.value(&Shown {
@@ -63,9 +70,10 @@ pub fn run(session: Session, args: args::Show) -> Result<u8, Failure> {
             cuts: &manifest.logs,
             files: manifest.files.iter().map(|f| shown(f, &loaded)).collect(),
             kafka: contents,
+            space,
         })?;
     } else {
-        session.output.text(&page(&info, &loaded, contents.as_ref(), &session))?;
+        session.output.text(&page(&info, &loaded, (contents.as_ref(), space.as_ref()), &session))?;
     }
     Ok(DONE)
 }
@@ -95,7 +103,12 @@ fn nanoseconds(since_1970: i64) -> String {
     jiff::Timestamp::from_nanosecond(since_1970.into()).map(|t| t.to_string()).unwrap_or_default()
 }
 
-fn page(info: &SnapshotInfo, loaded: &Loaded, contents: Option<&Contents>, session: &Session) -> String {
+fn page(
+    info: &SnapshotInfo,
+    loaded: &Loaded,
+    (contents, space): (Option<&Contents>, Option<&SnapshotSpace>),
+    session: &Session,
+) -> String {
     let styles = &session.output.styles;
     let manifest = &loaded.manifest;
     let now = session.now();
@@ -125,6 +138,13 @@ fn page(info: &SnapshotInfo, loaded: &Loaded, contents: Option<&Contents>, sessi
             plural(info.exposed, "file")
         ),
     );
+    if let Some(space) = space {
+        let (disk, held) = (bytes(space.physical), between(space.held));
+        line("on disk", &format!("{disk}, of it only the store keeps {held}"));
+        line("frees", &format!("{} when it is deleted", between(space.frees)));
+        let (files, size) = (plural(space.exposed, "file"), bytes(space.exposed_bytes));
+        line("exposed", &format!("{files}, {size}, to the source's writer now"));
+    }
     if let Some(v) = &info.verified {
         line("verified", &format!("{} UTC, {}: {}", seconds(&v.at), v.level, if v.ok { "ok" } else { "damage found" }));
     }
