@@ -378,13 +378,12 @@ mod tests {
     use super::*;
     use crate::fs::FileKind;
 
-    /// One block of one inode: where it lies.
-    type Blocks = Vec<u64>;
+    /// Its blocks, who names it, and how many names nobody here knows.
+    type Node = (Vec<u64>, BTreeSet<u32>, bool, u64);
 
     #[derive(Debug, Clone)]
     struct World {
-        /// Of each inode its blocks, who names it, and how many names nobody here knows.
-        inodes: Vec<(Blocks, BTreeSet<u32>, bool, u64)>,
+        inodes: Vec<Node>,
         chosen: BTreeSet<u32>,
     }
 
@@ -444,12 +443,8 @@ mod tests {
         }
 
         /// Blocks of the inodes that have a name left, block by block.
-        fn used(
-            &self,
-            gone: &BTreeSet<u32>,
-            only: impl Fn(&(Blocks, BTreeSet<u32>, bool, u64)) -> bool,
-        ) -> BTreeSet<u64> {
-            let left = |inode: &&(Blocks, BTreeSet<u32>, bool, u64)| {
+        fn used(&self, gone: &BTreeSet<u32>, only: impl Fn(&Node) -> bool) -> BTreeSet<u64> {
+            let left = |inode: &&Node| {
                 let (_, by, source, unknown) = inode;
                 let named = !by.is_empty() || *source;
                 named && only(inode) && (by.difference(gone).next().is_some() || *source || *unknown > 0)

@@ -220,8 +220,16 @@ struct Walk<'a> {
     ledger: Ledger,
     volume: VolumeKind,
     observer: &'a Observer,
-    /// By path: how many snapshots have it, whether the source has, and the inodes.
-    copies: Option<BTreeMap<String, (u64, bool, Vec<InodeId>)>>,
+    /// By path, where they are wanted.
+    copies: Option<BTreeMap<String, Names>>,
+}
+
+/// Who names a segment, and which inodes the names stand for.
+#[derive(Default)]
+struct Names {
+    snapshots: u64,
+    source: bool,
+    inodes: Vec<InodeId>,
 }
 
 impl<'a> Walk<'a> {
@@ -298,13 +306,13 @@ impl<'a> Walk<'a> {
         if !matches!(parse_segment_name(name), Some((_, SegmentFile::Log))) {
             return;
         }
-        let (snapshots, source, inodes) = copies.entry(format!("{prefix}{name}")).or_default();
+        let names = copies.entry(format!("{prefix}{name}")).or_default();
         match holder {
-            Holder::Snapshot(_) => *snapshots += 1,
-            Holder::Source => *source = true,
+            Holder::Snapshot(_) => names.snapshots += 1,
+            Holder::Source => names.source = true,
         }
-        if !inodes.contains(&inode) {
-            inodes.push(inode);
+        if !names.inodes.contains(&inode) {
+            names.inodes.push(inode);
         }
     }
 
@@ -319,8 +327,13 @@ impl<'a> Walk<'a> {
         };
         copies
             .into_iter()
-            .filter(|(_, (snapshots, _, _))| *snapshots > 0)
-            .map(|(path, (snapshots, source, inodes))| SegmentCopies { path, snapshots, source, copies: count(inodes) })
+            .filter(|(_, names)| names.snapshots > 0)
+            .map(|(path, Names { snapshots, source, inodes })| SegmentCopies {
+                path,
+                snapshots,
+                source,
+                copies: count(inodes),
+            })
             .collect()
     }
 }
