@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::audit::{Audit, Deed};
 use super::auth::{Caller, Tokens};
+use super::held::HeldBytes;
 use super::jobs::{Job, Jobs, Live, New, NotBegun, Outcome};
 use super::limits::Limits;
 use super::metrics::Metrics;
@@ -25,6 +26,7 @@ pub(super) struct App {
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) held: HeldBytes,
     pub(super) audit: Arc<Audit>,
     pub(super) refusals: Refusals,
     pub(super) limits: Limits,

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::app::word;
+use super::held::HeldBytes;
 use super::jobs::{Job, JobState, JobTask};
 use super::sources::{Health, Source};
 
@@ -115,7 +116,7 @@ impl Metrics {
             ("Age of the latest snapshot", "Age of the latest snapshot that was read in full and found whole");
         r.register_with_unit("newest_snapshot_age", age, Unit::Seconds, m.newest.clone());
         r.register_with_unit("newest_verified_snapshot_age", verified, Unit::Seconds, m.newest_verified.clone());
-        let bytes = "Bytes of all snapshots: logical counts shared ones as often as they are shared, copied are those that creates copied";
+        let bytes = "Bytes of all snapshots: logical counts shared ones as often as they are shared, copied are those that creates copied, held those that nothing else keeps";
         r.register_with_unit("snapshot", bytes, Unit::Bytes, m.bytes.clone());
         r.register_with_unit(
             "free",
@@ -170,7 +171,13 @@ impl Metrics {
     }
 
     /// All of it as text.
-    pub(super) fn scrape(&self, sources: &[Source], running: usize, now: i64) -> Result<String, std::fmt::Error> {
+    pub(super) fn scrape(
+        &self,
+        sources: &[Source],
+        held: &HeldBytes,
+        running: usize,
+        now: i64,
+    ) -> Result<String, std::fmt::Error> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         for family in [
             &self.snapshots,
@@ -188,6 +195,9 @@ impl Metrics {
         self.failing.clear();
         for source in sources {
             self.look(source, now);
+            if let Some(bytes) = held.of(&source.name) {
+                self.bytes.get_or_create(&Bytes { source: source.name.clone(), kind: "held" }).set(bytes as f64);
+            }
         }
         self.running.set(i64::try_from(running).unwrap_or(i64::MAX));
         let mut text = String::new();

@@ -10,6 +10,7 @@ mod app;
 mod audit;
 mod auth;
 mod connections;
+mod held;
 mod hints;
 mod job;
 mod jobs;

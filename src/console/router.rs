@@ -99,12 +99,15 @@ const DOCUMENT_POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 async fn scrape(State(app): State<Shared>, _: Reader) -> Result<Response, Problem> {
-    let text = app
+    let (text, newest) = app
         .read(|app| {
-            let text = app.metrics.scrape(&app.overview(), app.jobs.running(), app.base.clock.now());
-            text.map_err(|e| Problem::fault(e.to_string()))
+            let sources = app.overview();
+            let text = app.metrics.scrape(&sources, &app.held, app.jobs.running(), app.base.clock.now());
+            let newest = sources.iter().map(|source| source.newest.as_ref().map(|newest| newest.id.clone())).collect();
+            Ok((text.map_err(|e| Problem::fault(e.to_string()))?, newest))
         })
         .await?;
+    app.count_held(newest);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

@@ -21,6 +21,7 @@ use super::app::{App, Shared};
 use super::audit::{Audit, Deed, SERVER};
 use super::auth::Tokens;
 use super::connections::Capped;
+use super::held::HeldBytes;
 use super::jobs::Jobs;
 use super::limits::{Limits, MOST_JOBS};
 use super::metrics::Metrics;
@@ -101,6 +102,7 @@ impl Server {
             scheduler: Arc::new(scheduler),
             jobs,
             metrics,
+            held: HeldBytes::default(),
             audit,
             refusals: Refusals::default(),
             limits: Limits::new(serve.rate),

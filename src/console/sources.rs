@@ -97,7 +97,7 @@ impl From<DrillReport> for LastDrill {
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Newest {
-    id: String,
+    pub(super) id: String,
     pub(super) timestamp_ms: i64,
 }
 

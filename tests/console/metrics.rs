@@ -269,3 +269,34 @@ fn alerts_dashboard_and_page_name_what_is_and_all_of_it() {
         assert!(page.contains(&format!("| `{alert}`")), "{alert} is not described");
     }
 }
+
+#[test]
+fn what_only_the_snapshots_keep_alive_is_counted_beside() {
+    let place = Place::new();
+    let log = place.path("kept");
+    place.append("kept", 50);
+    place.configure("", &[("kept", "")]);
+    let served = place.serve();
+    let create = || served.post("/api/snapshots", json!({"source": "kept", "force": true})).expect(201);
+    create();
+    let held = || value(&scrape(&served), "cowlog_snapshot_bytes", &[("source", "kept"), ("kind", "held")]);
+    let until = |is: &dyn Fn(f64) -> bool| {
+        let began = Instant::now();
+        loop {
+            match held() {
+                Some(bytes) if is(bytes) => return bytes,
+                bytes => assert!(began.elapsed() < Duration::from_secs(30), "{bytes:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let space = || cowlog::SnapshotManager::open(&log).unwrap().space().unwrap().held.most as f64;
+    let first = until(&|_| true);
+    assert_eq!(first, space());
+    place.append("kept", 50);
+    create();
+    // What each snapshot has copied, no other holds.
+    let second = until(&|bytes| bytes != first);
+    assert!(second > first);
+    assert_eq!(second, space());
+}
