@@ -11,6 +11,8 @@ use super::app::{App, Shared};
 
 /// How long a count is good for, milliseconds.
 const GOOD_FOR_MS: i64 = 5 * 60 * 1000;
+/// For so many times as long as a count took there is no other.
+const RESTS_FOR: i64 = 10;
 
 /// The last count.
 #[derive(Debug, Default)]
@@ -19,9 +21,26 @@ pub(super) struct HeldBytes(Mutex<Counted>);
 #[derive(Debug, Default)]
 struct Counted {
     by_source: BTreeMap<String, u64>,
-    /// What was counted: the latest snapshot of each source, and when.
-    of: Option<(Vec<Option<String>>, i64)>,
+    of: Option<What>,
     under_way: bool,
+}
+
+/// What was counted.
+#[derive(Debug)]
+struct What {
+    /// The latest snapshot of each source.
+    newest: Vec<Option<String>>,
+    began: i64,
+    ended: i64,
+}
+
+impl What {
+    /// Whether it is good enough: of the same, not long ago, or so costly that it would be done more than a tenth of the time.
+    fn is_good(&self, newest: &[Option<String>], now: i64) -> bool {
+        let resting = RESTS_FOR.saturating_mul(self.ended - self.began);
+        let (since_began, since_ended) = (now - self.began, now - self.ended);
+        self.newest == newest && (0..GOOD_FOR_MS).contains(&since_began) || (0..resting).contains(&since_ended)
+    }
 }
 
 impl HeldBytes {
@@ -33,16 +52,15 @@ impl HeldBytes {
     /// Whether they are to be counted now; if so the caller does it, and nobody else meanwhile.
     fn begin(&self, newest: &[Option<String>], now: i64) -> bool {
         let mut counted = self.lock();
-        let fresh = counted.of.as_ref().is_some_and(|(of, at)| of == newest && (0..GOOD_FOR_MS).contains(&(now - at)));
-        if counted.under_way || fresh {
+        if counted.under_way || counted.of.as_ref().is_some_and(|of| of.is_good(newest, now)) {
             return false;
         }
         counted.under_way = true;
         true
     }
 
-    fn end(&self, by_source: BTreeMap<String, u64>, newest: Vec<Option<String>>, now: i64) {
-        *self.lock() = Counted { by_source, of: Some((newest, now)), under_way: false };
+    fn end(&self, by_source: BTreeMap<String, u64>, of: Option<What>) {
+        *self.lock() = Counted { by_source, of, under_way: false };
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counted> {
@@ -53,8 +71,8 @@ impl HeldBytes {
 impl App {
     /// Counts anew beside whatever goes on, where it is time. `newest` are the latest snapshots of all sources.
     pub(super) fn count_held(self: &Shared, newest: Vec<Option<String>>) {
-        let now = self.base.clock.now();
-        if !self.held.begin(&newest, now) {
+        let began = self.base.clock.now();
+        if !self.held.begin(&newest, began) {
             return;
         }
         let app = Arc::clone(self);
@@ -63,11 +81,11 @@ impl App {
             // One that cannot be counted is left out: that it cannot be read, others say.
             let count = |source| Some(app.manager(source).ok()?.space().ok()?.held.most);
             let held = config.sources.iter().filter_map(|source| Some((source.name.clone(), count(source)?))).collect();
-            app.held.end(held, newest, now);
+            app.held.end(held, Some(What { newest, began, ended: app.base.clock.now() }));
         };
         // Nobody waits for it at the end: it only reads.
         if thread::Builder::new().name("cowlog-held".into()).spawn(counting).is_err() {
-            self.held.end(BTreeMap::new(), Vec::new(), i64::MIN / 2);
+            self.held.end(BTreeMap::new(), None);
         }
     }
 }
@@ -76,19 +94,26 @@ impl App {
 mod tests {
     use super::*;
 
+    fn what(newest: &str, began: i64, ended: i64) -> Option<What> {
+        Some(What { newest: vec![Some(newest.to_owned()), None], began, ended })
+    }
+
     #[test]
     fn they_are_counted_by_one_at_a_time_when_something_has_changed_or_it_is_long_ago() {
         let held = HeldBytes::default();
-        let newest = |id: &str| vec![Some(id.to_owned()), None];
-        assert!(held.begin(&newest("a"), 0));
-        assert!(!held.begin(&newest("b"), 0), "one is at it");
-        held.end(BTreeMap::from([("s".into(), 7)]), newest("a"), 0);
+        let begins = |newest: &str, now| held.begin(&[Some(newest.to_owned()), None], now);
+        assert!(begins("a", 0));
+        assert!(!begins("b", 0), "one is at it");
+        held.end(BTreeMap::from([("s".into(), 7)]), what("a", 0, 0));
         assert_eq!((held.of("s"), held.of("t")), (Some(7), None));
-        assert!(!held.begin(&newest("a"), GOOD_FOR_MS - 1));
-        assert!(held.begin(&newest("b"), 1), "there is a new snapshot");
-        held.end(BTreeMap::new(), newest("b"), 1);
-        assert!(held.begin(&newest("b"), 1 + GOOD_FOR_MS));
-        held.end(BTreeMap::new(), newest("b"), 10);
-        assert!(held.begin(&newest("b"), 9), "the clock went back");
+        assert!(!begins("a", GOOD_FOR_MS - 1));
+        assert!(begins("b", 1), "there is a new snapshot");
+        held.end(BTreeMap::new(), what("b", 1, 1));
+        assert!(begins("b", 1 + GOOD_FOR_MS));
+        held.end(BTreeMap::new(), what("b", 10, 10));
+        assert!(begins("b", 9), "the clock went back");
+        held.end(BTreeMap::new(), what("b", 10, 110));
+        assert!(!begins("c", 1109), "it took long");
+        assert!(begins("c", 1110));
     }
 }

@@ -4,7 +4,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde_json::json;
 
 use crate::mounts::{Kind, Mount};
-use crate::served::{OPERATE, Place};
+use crate::served::{ADMIN, OPERATE, Place};
 
 /// Who asks for more than is done at once is told to wait, and nothing of it is lost or begun by halves.
 #[test]
@@ -67,4 +67,63 @@ fn a_full_disk_and_the_way_out() {
     let problem = served.ask("POST", "/api/snapshots", OPERATE, &[], Some(&body)).problem(507, "disk-full");
     let hint = problem["hint"].as_str().unwrap();
     assert!(hint.contains("DELETE /api/snapshots/{id}") && !hint.contains("cowlog"), "{hint}");
+}
+
+/// A log of a running broker that does not come to rest: one that has no segment is about to get one.
+#[test]
+fn some_logs_are_missing() {
+    let (_temp, data) = crate::fixtures::unpack("plain-clean");
+    for entry in std::fs::read_dir(data.join("orders-1")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|name| name != "partition.metadata") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    std::fs::write(data.join(".lock"), "").unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(data.join(".lock")).unwrap();
+    let lock = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as nix::libc::c_short,
+        l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETLK(&lock)).unwrap();
+    let place = Place::new();
+    place.configure("", &[("broker", &format!("path = {data:?}"))]);
+    let served = place.serve();
+    let ask = |body| served.ask("POST", "/api/snapshots", OPERATE, &[], Some(&body));
+    let busy = ask(json!({ "source": "broker" })).problem(409, "busy");
+    assert!(busy["detail"].as_str().unwrap().contains("orders-1"), "{busy}");
+    let made = ask(json!({ "source": "broker", "allow_partial": true }));
+    let snapshot = made.expect(207);
+    assert_eq!(snapshot["missing"][0]["path"], "orders-1", "{snapshot}");
+    let id = snapshot["id"].as_str().unwrap();
+    assert_eq!(made.header("location"), format!("/api/snapshots/broker~{id}"));
+    drop(file);
+}
+
+/// Of two snapshots that should go one cannot.
+#[test]
+fn not_all_went() {
+    let Some(mount) = Mount::sized(Kind::Ext4, 32) else { return };
+    let place = Place::new();
+    place.append("orders-0", 20);
+    let store = mount.path().join("store");
+    std::fs::create_dir(&store).unwrap();
+    let settings = format!("store = {store:?}\nkeep = {{ max_snapshots = 1 }}");
+    place.configure("", &[("orders-0", &settings)]);
+    let served = place.serve();
+    let ids: Vec<String> = (0..3).map(|_| served.create("orders-0")).collect();
+    let immutable = |flag: &str| {
+        let done = std::process::Command::new("chattr").arg(flag).arg(store.join(&ids[1])).status().unwrap();
+        assert!(done.success());
+    };
+    immutable("+i");
+    let pruned = served.ask("POST", "/api/sources/orders-0/prune", ADMIN, &[], Some(&json!({}))).expect(207);
+    immutable("-i");
+    assert_eq!(pruned["deleted"][0]["id"], ids[0], "{pruned}");
+    assert_eq!(pruned["failed"][0]["id"], ids[1], "{pruned}");
+    let again = served.ask("POST", "/api/sources/orders-0/prune", ADMIN, &[], Some(&json!({}))).expect(200);
+    assert_eq!(again["deleted"][0]["id"], ids[1]);
 }
