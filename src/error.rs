@@ -109,6 +109,19 @@ impl Error {
         self.os_code().is_some_and(|code| codes.contains(&code))
     }
 
+    /// Whether a sync failed: what it was to make durable may be so or not, and another sync would not tell.
+    pub(crate) fn is_of_sync(&self) -> bool {
+        matches!(self, Error::Filesystem(e) if e.op.starts_with("sync"))
+    }
+
+    /// After a failed sync of an exchange: its journal stays, for whoever comes next to go by.
+    pub(crate) fn unsettled(self) -> Self {
+        match self {
+            Error::Filesystem(e) if e.op.starts_with("sync") => FilesystemError { op: UNSETTLED, ..e }.into(),
+            e => e,
+        }
+    }
+
     /// The operating system's own number of the error (`errno`), where there is one.
     pub fn os_code(&self) -> Option<i32> {
         match self {
@@ -130,8 +143,15 @@ pub struct FilesystemError {
     pub source: io::Error,
 }
 
+const UNSETTLED: &str = "complete the exchange of directories, which the next command goes on with, without a sync of";
+
 impl FilesystemError {
     fn hint(&self) -> Option<&'static str> {
+        if self.op == UNSETTLED {
+            return Some(
+                "look at the kernel log; once the disk is well again, `cowlog undo --list` completes it or takes it back",
+            );
+        }
         Some(match self.source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 "free space, for instance with `cowlog prune` or `cowlog delete`, and try again"
@@ -176,12 +196,14 @@ pub enum ValidationError {
         store: PathBuf,
     },
     /// There is no store for the source yet.
-    #[error("no snapshots of {}: there is no store", source_path.display())]
+    #[error("no snapshots of {}: there is no store{}", source_path.display(), if *gone { ", and one that lay in it has gone with it" } else { "" })]
     NoSuchStore {
         /// The source that was named.
         source_path: PathBuf,
         /// Where a store was looked for.
         looked: Vec<PathBuf>,
+        /// The source is gone, with a store that may have been in it.
+        gone: bool,
     },
     /// The source is not there.
     #[error("no such source: {}", path.display())]
@@ -259,9 +281,11 @@ impl ValidationError {
             }
             ValidationError::AmbiguousId { .. } => "give more digits".into(),
             ValidationError::NoSuchSnapshot { .. } => "`cowlog list` shows what there is".into(),
-            ValidationError::NoSuchStore { looked, .. } => {
+            ValidationError::NoSuchStore { looked, gone, .. } => {
                 let places: Vec<_> = looked.iter().map(|p| p.display().to_string()).collect();
-                format!("looked in {}; `--store DIR` names another place", places.join(", "))
+                let instead = "bring the directory back from a backup; `cowlog undo --list` shows what replacements took out of it";
+                let instead = if *gone { format!("{instead}; ") } else { String::new() };
+                format!("{instead}looked in {}; `--store DIR` names another place", places.join(", "))
             }
             ValidationError::NoSuchSource { .. } | ValidationError::NotALog { .. } => {
                 "name a directory of segments, or a directory of such directories".into()

@@ -373,3 +373,205 @@ fn what_is_kept_has_to_be_moved_before_its_store_could_be_discarded() {
     fs::remove_dir(&stray).unwrap();
     snaps.undo_discard(&replaced.undo).unwrap();
 }
+
+/// The most common disaster: the files are gone, with a shell's `*` or with the directory.
+#[test]
+fn an_emptied_log_and_one_that_is_gone_are_replaced_and_undone() {
+    let (temp, log) = temp();
+    make_log(&log, 30);
+    let snaps = quick(&log);
+    let id = snaps.create().run().unwrap().snapshot.id;
+    let old = content(&log);
+    add(&log, 5);
+    // `rm orders-0/*` leaves what begins with a dot.
+    let empty = |keep: &[&str]| {
+        for name in names(&log).into_iter().filter(|name| !keep.contains(&name.as_str())) {
+            fs::remove_file(log.join(name)).unwrap();
+        }
+    };
+    for keep in [&[".snapshots", ".lock", ".segments.lock"][..], &[".snapshots"], &[".snapshots", INDEX]] {
+        empty(keep);
+        let left = names(&log);
+        let snaps = quick(&log);
+        let replaced = snaps.restore_id(&id, RestoreOptions::replace()).unwrap().replaced.unwrap();
+        assert_eq!((content(&log), replaced.offsets), (old.clone(), 0), "{keep:?}");
+        assert!(snaps.verify(&id, Level::Deep).unwrap().ok);
+        let mut kept = names(&replaced.kept.join("dirs/whole"));
+        kept.retain(|name| !name.ends_with(".lock"));
+        assert_eq!(kept, left.into_iter().filter(|n| n.starts_with('0')).collect::<Vec<_>>(), "{keep:?}");
+        // Back and forth, and it goes on.
+        snaps.undo().unwrap();
+        assert!(!log.join("checkpoint.json").exists());
+        snaps.restore_id(&id, RestoreOptions::replace()).unwrap();
+        add(&log, 2);
+        snaps.create().run().unwrap();
+    }
+    // And it is undone where the files of what was restored are gone.
+    let grown = files(&log);
+    snaps.restore_id(&id, RestoreOptions::replace()).unwrap();
+    empty(&[".snapshots", ".lock", ".segments.lock"]);
+    snaps.undo().unwrap();
+    assert_eq!(files(&log), grown);
+    assert!(snaps.verify(&id, Level::Deep).unwrap().ok);
+    // `rm -rf orders-0` takes the store with it. What replacements took out lies beside.
+    snaps.restore_id(&id, RestoreOptions::replace()).unwrap();
+    fs::remove_dir_all(&log).unwrap();
+    let e = quick(&log).restore_id(&id, RestoreOptions::replace()).unwrap_err();
+    assert!(e.is_not_found() && e.to_string().contains("gone with it"), "{e}");
+    assert!(e.hint().unwrap().contains("backup") && e.hint().unwrap().contains("undo --list"), "{e}");
+    quick(&log).undo().unwrap();
+    assert_eq!(files(&log), grown);
+    assert!(names(temp.path()).iter().all(|name| name == "orders-0" || name.starts_with(".orders-0.undo-")));
+}
+
+const INDEX: &str = "00000000000000000000.index";
+
+/// The store is beside it, so that it outlives everything.
+#[test]
+fn a_data_directory_that_lost_its_partitions_is_replaced() {
+    let (_temp, data) = fixtures::unpack("plain-clean");
+    let snaps = quick(&data);
+    let id = snaps.create().run().unwrap().snapshot.id;
+    let mut before = contents(&data);
+    before.retain(|name, _| name != ".lock");
+    fs::remove_dir_all(&data).unwrap();
+    quick(&data).restore_id(&id, RestoreOptions::replace()).unwrap();
+    let now = || {
+        let mut now = contents(&data);
+        now.retain(|name, _| name != ".lock");
+        now
+    };
+    assert!(now() == before);
+    quick(&data).undo().unwrap();
+    assert!(!data.exists());
+    fs::create_dir(&data).unwrap();
+    quick(&data).restore_id(&id, RestoreOptions::replace()).unwrap();
+    assert!(now() == before);
+    // One that is gone comes back by its own name.
+    let one = data.join("orders-0");
+    for gone in [true, false] {
+        fs::remove_dir_all(&one).unwrap();
+        if !gone {
+            fs::create_dir(&one).unwrap();
+        }
+        quick(&one).restore_id("latest", RestoreOptions::replace()).unwrap_err();
+        let part = Scope::Partition { topic: "orders".into(), partition: 0 };
+        quick(&data).restore_part("latest", &part, RestoreOptions::replace()).unwrap();
+        assert!(now().keys().eq(before.keys()), "gone: {gone}");
+    }
+    // All partitions of native logs.
+    let (temp, _) = temp();
+    let data = temp.path().join("data");
+    make_log(&data.join("a-0"), 20);
+    let id = quick(&data).create().run().unwrap().snapshot.id;
+    let old = content(&data.join("a-0"));
+    fs::remove_dir_all(data.join("a-0")).unwrap();
+    let part = Scope::Partition { topic: "a".into(), partition: 0 };
+    quick(&data).restore_part(&id, &part, RestoreOptions::replace()).unwrap();
+    assert_eq!(content(&data.join("a-0")), old);
+}
+
+/// Its journal with another body.
+fn rewrite(kept: &Path, change: impl Fn(String) -> String) {
+    let text = fs::read_to_string(kept.join("undo.json")).unwrap();
+    let body = change(text[text.find("\"body\":").unwrap() + 7..text.rfind('}').unwrap()].to_owned());
+    let checksum = blake3::hash(body.as_bytes());
+    fs::write(kept.join("undo.json"), format!("{{\"checksum\":\"{checksum}\",\"body\":{body}}}")).unwrap();
+}
+
+/// A replacement was interrupted with the store among what was taken out, and nobody can tell.
+#[test]
+fn a_journal_that_cannot_be_believed_is_in_the_way() {
+    let (_temp, log) = temp();
+    make_log(&log, 20);
+    let snaps = manager(&log);
+    let id = snaps.create().run().unwrap().snapshot.id;
+    add(&log, 3);
+    let kept = snaps.restore_id(&id, RestoreOptions::replace()).unwrap().replaced.unwrap().kept;
+    let good = fs::read(kept.join("undo.json")).unwrap();
+    let out = Dir::open(kept.join("dirs/whole")).unwrap();
+    let damages: [(&str, &dyn Fn()); 3] = [
+        ("checksum", &|| fs::write(kept.join("undo.json"), "{\"checksum\":\"0\",\"body\":{}}").unwrap()),
+        ("newer", &|| rewrite(&kept, |body| body.replace("\"version\":1", "\"version\":99").replace("\"swaps\"", "\"x\""))),
+        ("missing", &|| fs::remove_file(kept.join("undo.json")).unwrap()),
+    ];
+    for (what, damage) in damages {
+        fs::write(kept.join("undo.json"), &good).unwrap();
+        damage();
+        for store_in_place in [true, false] {
+            let root = Dir::open(&log).unwrap();
+            if !store_in_place {
+                root.rename(".snapshots", &out, ".snapshots", Rename::NoReplace).unwrap();
+            }
+            // One that was opened before: where the store is missing too, opening tells it already.
+            for e in [
+                snaps.create().run().unwrap_err(),
+                snaps.restore_id(&id, RestoreOptions::replace()).unwrap_err(),
+                snaps.undo().unwrap_err(),
+            ] {
+                assert!(e.to_string().contains(what) && e.hint().is_some(), "{what}: {e}; {:?}", e.hint());
+            }
+            if store_in_place {
+                assert_eq!(snaps.list().unwrap().len(), 1);
+                assert!(snaps.verify(&id, Level::Deep).unwrap().ok);
+                assert_eq!(snaps.get(&id).unwrap().id, id);
+            } else {
+                assert!(!log.join(".snapshots").exists(), "{what}: no other store is made");
+                assert!(snaps.list().is_err(), "{what}");
+                out.rename(".snapshots", &root, ".snapshots", Rename::NoReplace).unwrap();
+            }
+        }
+    }
+    fs::write(kept.join("undo.json"), &good).unwrap();
+    quick(&log).undo().unwrap();
+}
+
+/// Partly done, then written to, then taken back: what was written is kept.
+#[test]
+fn what_was_written_to_while_it_was_in_place_is_not_removed() {
+    let (temp, data) = temp();
+    let data = { drop(data); temp.path().join("data") };
+    for partition in ["a-0", "a-1"] {
+        make_log(&data.join(partition), 20);
+    }
+    let snaps = quick(&data);
+    snaps.create().run().unwrap();
+    let topic = Scope::Topic("a".into());
+    let kept = snaps.restore_part("latest", &topic, RestoreOptions::replace()).unwrap().replaced.unwrap().kept;
+    rewrite(&kept, |body| body.replace("\"state\":\"replaced\"", "\"state\":\"replacing\""));
+    // Nothing moved, as far as the journal can tell; but one of them was in place, and somebody wrote to it.
+    for partition in ["a-0", "a-1"] {
+        let (there, out) = (Dir::open(&data).unwrap(), Dir::open(kept.join("dirs")).unwrap());
+        there.rename(partition, &out, partition, Rename::Exchange).unwrap();
+    }
+    add(&kept.join("dirs/a-1"), 4);
+    let entries = quick(&data).undo_list().unwrap();
+    assert_eq!(entries.iter().map(|e| e.state).collect::<Vec<_>>(), [UndoState::Undone]);
+    assert_eq!(LogReader::open(kept.join("dirs/a-1")).unwrap().log_end(), 24);
+    // Nobody wrote: it goes.
+    let kept = quick(&data).restore_part("latest", &topic, RestoreOptions::replace()).unwrap().replaced.unwrap().kept;
+    rewrite(&kept, |body| body.replace("\"state\":\"replaced\"", "\"state\":\"replacing\""));
+    for partition in ["a-0", "a-1"] {
+        let (there, out) = (Dir::open(&data).unwrap(), Dir::open(kept.join("dirs")).unwrap());
+        there.rename(partition, &out, partition, Rename::Exchange).unwrap();
+    }
+    assert_eq!(quick(&data).undo_list().unwrap().len(), 1);
+    assert!(!kept.exists());
+}
+
+#[test]
+fn a_partition_that_is_a_link_is_told_of() {
+    let (temp, _) = temp();
+    let data = temp.path().join("data");
+    for partition in ["a-0", "a-1"] {
+        make_log(&data.join(partition), 20);
+    }
+    let snaps = quick(&data);
+    snaps.create().run().unwrap();
+    let elsewhere = temp.path().join("elsewhere");
+    fs::rename(data.join("a-1"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, data.join("a-1")).unwrap();
+    let (what, hint) = refused(snaps.restore_part("latest", &Scope::Topic("a".into()), RestoreOptions::replace()));
+    assert!(what.contains("a-1 is a symbolic link") && hint.contains("move it there"), "{what}; {hint}");
+    assert_eq!(names(&data), ["a-0", "a-1"]);
+}

@@ -96,7 +96,7 @@ mod tests {
             ConcurrencyError::TooSoon { last: "x".into(), age: Default::default(), min_interval: Default::default() }
                 .into(),
             ValidationError::NoSuchSnapshot { id: "x".into(), store: "/x".into() }.into(),
-            ValidationError::NoSuchStore { source_path: "/x".into(), looked: vec!["/x".into()] }.into(),
+            ValidationError::NoSuchStore { source_path: "/x".into(), looked: vec!["/x".into()], gone: false }.into(),
             ValidationError::NoSuchSource { path: "/x".into() }.into(),
         ] {
             let hint = hint(&e).unwrap();

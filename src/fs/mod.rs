@@ -33,7 +33,9 @@ pub use os::OsFs;
 pub(crate) use os::most_descriptors;
 pub use share::{Method, MethodChoice};
 pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link};
-pub(crate) use sync::{replace_file, replace_unsettled, settle, temporary, write_new_file, write_new_unsynced};
+pub(crate) use sync::{
+    replace_file, replace_file_as, replace_unsettled, settle, temporary, write_new_file, write_new_unsynced,
+};
 
 /// An open file or directory of one of the two implementations.
 #[derive(Debug)]

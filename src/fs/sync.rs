@@ -1,12 +1,28 @@
 //! Making things durable.
 
-use super::{Dir, File, Open, Rename, VolumeKind};
+use super::{Attributes, Dir, File, Open, Rename, VolumeKind};
 use crate::error::Result;
 
 /// Replaces `name` by a file with these bytes. After `Ok` the new bytes are durable; after a crash at any
 /// moment the name stands for the old or the new bytes, whole.
 pub(crate) fn replace_file(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
     replace_unsettled(dir, name, bytes, mode)?;
+    dir.sync()
+}
+
+/// As [`replace_file`], with these attributes but for the time: nobody ever sees the name without them.
+pub(crate) fn replace_file_as(dir: &Dir, name: &str, bytes: &[u8], like: &Attributes) -> Result<()> {
+    let temp = temporary(name);
+    let result = write_temp(dir, &temp, bytes, 0o600).and_then(|()| {
+        let file = dir.open_file(&temp, Open::Read)?;
+        file.set_attributes(&Attributes { mtime: file.stat()?.mtime, ..like.clone() })?;
+        file.sync()?;
+        dir.rename(&temp, dir, name, Rename::Replace)
+    });
+    if result.is_err() {
+        let _ = dir.unlink(&temp);
+    }
+    result?;
     dir.sync()
 }
 

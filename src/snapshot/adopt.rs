@@ -2,6 +2,7 @@
 //! cluster, as a rule.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
 use super::swap::open_if_there;
 use crate::error::{Error, Result, ValidationError};
@@ -11,6 +12,7 @@ use crate::kafka::producer_state::{no_producers, parse_producer_state};
 use crate::kafka::{Profile, datadir};
 use crate::log::{LogReader, SegmentEntry, SegmentFile, list_log, parse_segment_name};
 use crate::observe::Observer;
+use crate::store::{Swap, WHOLE};
 
 /// Of which topic a restored partition is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +70,40 @@ fn refused(data: &Dir, what: String, hint: &str) -> Error {
     ValidationError::Refused { what, path: Some(data.path().to_owned()), hint: Some(hint.into()) }.into()
 }
 
+/// Before an undoing: a topic that was made anew since is another one, and its broker would set aside what came back. What
+/// comes back has to be of the topic that it was of.
+pub(super) fn refuse_made_anew(holder: &Dir, place: &OsStr, slots: &Dir, swap: &Swap) -> Result<()> {
+    let there = match swap.slot.as_str() {
+        WHOLE => open_if_there(holder, place)?.map(|dir| id_of(&dir)).transpose()?.flatten(),
+        part => id_there(holder, part)?,
+    };
+    let out = open_if_there(slots, &swap.slot)?.map(|dir| id_of(&dir)).transpose()?.flatten();
+    let sides = [
+        (holder.path_of(place), there, &swap.new_topic, "in place"),
+        (slots.path_of(&swap.slot), out, &swap.old_topic, "what is kept"),
+    ];
+    for (path, is, was, which) in sides {
+        if let (Some(is), Some(was)) = (is, was)
+            && is.as_str() != was
+        {
+            let what = format!(
+                "{}: {which} is the topic {} now, and was {was}: it was made anew since, and no broker takes one for the other",
+                path.display(),
+                is.as_str()
+            );
+            let hint = format!(
+                "`cowlog restore --into DIR --as-topic-id from-target` puts a snapshot into the new topic; what was taken \
+                 out is kept in {}",
+                slots.path().display()
+            );
+            return Err(ValidationError::Refused { what, path: Some(path), hint: Some(hint) }.into());
+        }
+    }
+    Ok(())
+}
+
 /// `None` where the file is missing, or says nothing that could be understood.
-fn id_of(partition: &Dir) -> Result<Option<TopicId>> {
+pub(super) fn id_of(partition: &Dir) -> Result<Option<TopicId>> {
     let bytes = partition.try_read(datadir::PARTITION_METADATA, datadir::MAX_CHECKPOINT)?;
     Ok(bytes.and_then(|bytes| parse_partition_metadata(&bytes).ok()))
 }

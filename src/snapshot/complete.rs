@@ -9,26 +9,60 @@ use crate::fs::{Deadline, LockMode, locked, try_lock_dir};
 use crate::store::{self, Journal, Scope, UndoState};
 use std::ffi::OsStr;
 
-/// Whether the journal of an entry says that something is left to be done. One that cannot be read is told of by `undo`.
-fn is_unfinished(place: &Place, name: &OsStr) -> bool {
-    let journal = place.dir.open_dir(name).and_then(|dir| Journal::read(&dir));
-    journal.is_ok_and(|j| matches!(j.state, UndoState::Replacing | UndoState::Undoing))
+/// Whether the journal of an entry says that something is left to be done.
+///
+/// # Errors
+///
+/// One that cannot be believed: it may be anything, so that nothing may be done where it lies. Who may not read it has
+/// begun nothing there, and can complete nothing.
+fn is_unfinished(place: &Place, name: &OsStr) -> Result<bool> {
+    let read = || -> Result<bool> {
+        let journal = Journal::read(&place.dir.open_dir(name)?)?;
+        Ok(matches!(journal.state, UndoState::Replacing | UndoState::Undoing))
+    };
+    match read() {
+        Err(e) if e.is_not_found() || is_denied(&e) => Ok(false),
+        // Discarded while it was read.
+        Err(_) if place.dir.try_stat(name)?.is_none() => Ok(false),
+        other => other,
+    }
+}
+
+fn is_denied(e: &Error) -> bool {
+    matches!(e, Error::Filesystem(e) if e.source.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 impl SnapshotManager {
     /// Looks for what dead processes left of the source, and of the data directory that it may be a partition of; goes on
     /// with it, and removes what never was in place. Whether there was anything.
     pub(super) fn complete(&self, deadline: &Deadline) -> Result<bool> {
+        self.each_home(|home| self.complete_in(home, deadline))
+    }
+
+    /// Before a store is made or written to: where a journal cannot be believed the log that is there may be the wrong one.
+    pub(super) fn refuse_unreadable(&self) -> Result<()> {
+        let look = |home: &Home| {
+            for (place, name, _, partial) in home.entries()? {
+                if !partial {
+                    is_unfinished(&place, &name)?;
+                }
+            }
+            Ok(false)
+        };
+        self.each_home(look).map(drop)
+    }
+
+    fn each_home(&self, mut visit: impl FnMut(&Home) -> Result<bool>) -> Result<bool> {
         let path = self.fs().canonical(self.source());
         let data = path.parent().filter(|_| matches!(store::partition_scope(&path), Some(Scope::Partition { .. })));
         let mut any = false;
         for path in [Some(path.as_path()), data].into_iter().flatten() {
-            any |= match Home::at(self.fs(), path).and_then(|home| self.complete_in(&home, deadline)) {
+            any |= match Home::at(self.fs(), path).and_then(|home| visit(&home)) {
                 // Nothing can be beside it.
                 Err(Error::Validation(_)) if path.file_name().is_none() => false,
                 Err(e) if e.is_not_found() => false,
                 // Who may not look there has put nothing there.
-                Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::PermissionDenied => false,
+                Err(e) if is_denied(&e) => false,
                 other => other?,
             };
         }
@@ -40,18 +74,19 @@ impl SnapshotManager {
         for (place, name, id, partial) in home.entries()? {
             if partial {
                 if let Ok(Some(_dead)) = try_lock_dir(&place.dir, &name, LockMode::Exclusive) {
-                    let _ = place.dir.remove_tree(&name);
+                    // Its rename may not be durable yet: a power cut must not bring it back under its name, in part.
+                    let _ = place.dir.sync().and_then(|()| place.dir.remove_tree(&name));
                 }
                 continue;
             }
-            if !is_unfinished(&place, &name) {
+            if !is_unfinished(&place, &name)? {
                 continue;
             }
             any = true;
             // Its own process may be about to finish it.
             let entry = deadline.retry(|| match Entry::lock(&place, &name, id)? {
                 Some(entry) => Ok(Some(Some(entry))),
-                None => Ok((!is_unfinished(&place, &name)).then_some(None)),
+                None => Ok((!is_unfinished(&place, &name)?).then_some(None)),
             })?;
             match entry {
                 Some(Some(entry)) => self.go_on(home, entry, deadline)?,
@@ -71,19 +106,23 @@ impl SnapshotManager {
         let path = home.path.display().to_string();
         if arrived > 0 {
             // Whoever writes to the log has nothing to do with its store.
-            entry.sync_moves(home)?;
+            entry.sync_moves(home).map_err(Error::unsettled)?;
             entry.bring_stores(home, observer)?;
         }
         // What has moved may be in use by now. Only what has not, and a broker's checkpoints, need it to be at rest.
         let needs_rest = !entry.journal.lines.is_empty() || 0 < arrived && arrived < all;
-        let _held: Option<Held> = if needs_rest { Some(entry.hold(home, deadline)?) } else { None };
+        let _held = match arrived {
+            _ if needs_rest => entry.hold(home, deadline)?,
+            0 => entry.hold_out(deadline)?,
+            _ => Held::default(),
+        };
         let what =
             if entry.journal.state == UndoState::Replacing { "a replacement" } else { "the undoing of a replacement" };
         if arrived == 0 {
             observer.warn(&format!("{what} of {path} was interrupted before anything had moved; it was taken back"));
-            entry.take_back(home, observer)
+            entry.take_back(home, observer).map_err(Error::unsettled)
         } else if arrived == all {
-            entry.settle(home, observer)
+            entry.settle(home, observer).map_err(Error::unsettled)
         } else {
             observer.warn(&format!("{what} of {path} was interrupted; it was completed"));
             entry.finish(home, observer)

@@ -10,7 +10,7 @@ use super::outcome::SnapshotInfo;
 use super::set;
 use super::source::Source;
 use crate::error::{Error, Result, ValidationError};
-use crate::fs::{Deadline, Fs, LockMode, OsFs, VolumeKind};
+use crate::fs::{Deadline, Dir, Fs, LockMode, OsFs, VolumeKind};
 use crate::kafka::{Profile, datadir};
 use crate::store::{self, IN_LOG, IdQuery, Loaded, Record, Scope, SnapshotId, SourceKind, Store};
 
@@ -163,13 +163,16 @@ impl SnapshotManager {
     pub(super) fn store(&self) -> Result<Store> {
         self.find_store()?.ok_or_else(|| {
             let looked = store::places(&self.fs, &self.source, self.config.store.as_deref());
-            ValidationError::NoSuchStore { source_path: self.source.clone(), looked }.into()
+            let there = Dir::open_on(self.fs.clone(), &self.source);
+            let gone = self.config.store.is_none() && there.is_err_and(|e| e.is_not_found());
+            ValidationError::NoSuchStore { source_path: self.source.clone(), looked, gone }.into()
         })
     }
 
     /// The store, made where it is missing: in a native log that stands alone, beside everything else. Also whether it
     /// was made.
     pub(super) fn make_store(&self, source: &Source) -> Result<(Store, bool)> {
+        self.refuse_unreadable()?;
         let path = match (self.location()?, &self.config.store) {
             (Some(found), _) => found.path,
             (None, Some(path)) => self.fs.canonical(path),
@@ -265,7 +268,7 @@ impl SnapshotManager {
 
     /// Whether the source is a directory of logs.
     pub fn is_data_dir(&self) -> Result<bool> {
-        datadir::is_data_dir(&crate::fs::Dir::open_on(self.fs.clone(), &self.source)?)
+        datadir::is_data_dir(&Dir::open_on(self.fs.clone(), &self.source)?)
     }
 }
 

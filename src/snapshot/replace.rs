@@ -6,16 +6,19 @@ use super::adopt;
 use super::held::Held;
 use super::home::{Home, Place};
 use super::inside;
+use super::lines;
 use super::manager::SnapshotManager;
 use super::outcome::{Replaced, Restored};
+use super::remains;
 use super::restore_options::{Put, RestoreOptions};
 use super::surprises::committed_beyond;
-use super::swap::{Entry, malformed, open_if_there};
+use super::swap::{Entry, open_if_there};
+use super::touched;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Dir, FileKind, Guard, LockMode, Rename, try_lock_dir};
-use crate::kafka::{Profile, checkpoints, datadir};
+use crate::kafka::datadir;
 use crate::log::LogReader;
-use crate::store::{Journal, Line, Loaded, LogManifest, SLOTS, Scope, SourceKind, Store, Swap, WHOLE, undo_name};
+use crate::store::{Journal, Loaded, LogManifest, SLOTS, Scope, SourceKind, Store, Swap, WHOLE, undo_name};
 
 /// What goes where.
 struct Plan {
@@ -50,8 +53,8 @@ impl SnapshotManager {
         let plan = self.plan_replacement(loaded, options)?;
         self.complete_in(&plan.home, &self.deadline())?;
         // Better now than after everything has been copied.
-        drop(self.hold(&plan)?);
-        let offsets = beyond(loaded, &plan)?;
+        drop(self.hold(&plan, None)?);
+        let offsets = beyond(loaded, &plan, options.until_offset)?;
         if offsets > 0 {
             observer.warn(&format!(
                 "{} holds {offsets} offsets beyond the end of {}; they are taken out and kept for `cowlog undo`",
@@ -94,13 +97,25 @@ impl SnapshotManager {
             let what = "only partitions that go into a data directory can become those of another topic";
             return Err(ValidationError::refused(what).into());
         }
-        let _held = self.hold(&plan)?;
+        let _held = self.hold(&plan, Some(&slots))?;
+        let offsets = beyond(loaded, &plan, restored.end_offset)?;
         let mut swaps = Vec::new();
         for slot in if plan.is_whole() { vec![WHOLE.to_owned()] } else { plan.parts.clone() } {
-            let old = plan.old(&slot)?.map(|dir| dir.stat_self()).transpose()?.map(|stat| stat.ino);
-            swaps.push(Swap { new: slots.stat(&slot)?.ino, old, slot });
+            let (old, new) = (plan.old(&slot)?, slots.open_dir(&slot)?);
+            let topic = |dir: &Dir| Ok::<_, Error>(adopt::id_of(dir)?.map(|id| id.as_str().to_owned()));
+            swaps.push(Swap {
+                new: Some(new.stat_self()?.ino),
+                old: old.as_ref().map(Dir::stat_self).transpose()?.map(|stat| stat.ino),
+                new_topic: topic(&new)?,
+                old_topic: old.as_ref().map(topic).transpose()?.flatten(),
+                untouched: Some(touched::print_of(&new)?),
+                slot,
+            });
         }
-        let lines = if plan.is_whole() { Vec::new() } else { lines(loaded, &plan, restored.end_offset)? };
+        let lines = match plan.is_whole() {
+            true => Vec::new(),
+            false => lines::of(loaded, &plan.home.open()?, &plan.parts, restored.end_offset)?,
+        };
         slots.sync()?;
         observer.check()?;
         let journal = Journal::new(loaded.id, self.config().clock.now(), swaps, lines);
@@ -112,14 +127,9 @@ impl SnapshotManager {
         Ok(restored)
     }
 
-    fn hold(&self, plan: &Plan) -> Result<Held> {
-        if !plan.is_whole() {
-            return Held::parts(&plan.home.open()?, plan.parts.iter().map(String::as_str), &self.deadline());
-        }
-        match open_if_there(&plan.home.parent, &plan.home.name)? {
-            Some(dir) => Held::whole(&dir, &self.deadline()),
-            None => Ok(Held::default()),
-        }
+    fn hold(&self, plan: &Plan, slots: Option<&Dir>) -> Result<Held> {
+        let parts = plan.parts.iter().map(String::as_str);
+        Held::exchange(&plan.home, slots, parts.peekable(), &self.deadline())
     }
 
     /// What is asked for has to be the same sort of thing as what is there: a log takes the place of a log.
@@ -137,7 +147,11 @@ impl SnapshotManager {
             ));
         }
         let there = open_if_there(&home.parent, &home.name)?;
-        let is_log = there.as_ref().map(datadir::is_log_dir).transpose()?;
+        let is_log = match &there {
+            // Whatever it was, it is that no more.
+            Some(dir) if remains::of_a_log(dir)? => None,
+            there => there.as_ref().map(datadir::is_log_dir).transpose()?,
+        };
         let parted = into || home.part.is_some() || options.part.is_some() && is_log != Some(true);
         if !parted {
             match (is_log, source.kind, &source.scope) {
@@ -159,6 +173,8 @@ impl SnapshotManager {
         }
         match &there {
             Some(data) if datadir::is_data_dir(data)? => {}
+            // All of its partitions may be gone: its own snapshots tell what it was.
+            Some(data) if !into && !datadir::is_log_dir(data)? => {}
             _ => {
                 let path = home.path.clone();
                 return Err(ValidationError::NotALog { path, why: "it is no data directory".into() }.into());
@@ -184,6 +200,14 @@ impl SnapshotManager {
             if home.part.as_ref().is_some_and(|part| *part != name) {
                 return Err(refuse(format!("{} holds {name}", loaded.id), "name the data directory with `--into`"));
             }
+            let place = there.as_ref().map(|data| data.try_stat(&name)).transpose()?.flatten();
+            if place.is_some_and(|stat| stat.kind != FileKind::Dir) {
+                let what = format!("{} is a symbolic link, or no directory", home.path.join(&name).display());
+                return Err(refuse(
+                    what,
+                    "only a directory that lies there itself can be exchanged; move it there first",
+                ));
+            }
             parts.push(name);
         }
         if parts.is_empty() {
@@ -193,8 +217,9 @@ impl SnapshotManager {
     }
 }
 
-/// How many offsets of what is there lie beyond the ends of what takes its place. A log that cannot be read counts as none.
-fn beyond(loaded: &Loaded, plan: &Plan) -> Result<i64> {
+/// How many offsets of what is there lie beyond the ends of what takes its place, which may be cut. A log that cannot be
+/// read counts as none.
+fn beyond(loaded: &Loaded, plan: &Plan, until: Option<i64>) -> Result<i64> {
     let mut offsets: i64 = 0;
     let whole = plan.is_whole();
     for (at, log) in loaded.manifest.logs.iter().enumerate() {
@@ -205,36 +230,10 @@ fn beyond(loaded: &Loaded, plan: &Plan) -> Result<i64> {
             dir => dir,
         };
         let Some(reader) = dir.and_then(|dir| LogReader::open_on(dir).ok()) else { continue };
-        offsets = offsets.saturating_add(reader.log_end().saturating_sub(log.cut.log_end_offset).max(0));
+        let end = until.map_or(log.cut.log_end_offset, |until| until.min(log.cut.log_end_offset));
+        offsets = offsets.saturating_add(reader.log_end().saturating_sub(end).max(0));
     }
     Ok(offsets)
-}
-
-/// The lines of a broker's checkpoints that belong to the partitions. What was restored is whole and durable up to its end,
-/// so that is its recovery point; compaction begins anew.
-fn lines(loaded: &Loaded, plan: &Plan, cut_end: Option<i64>) -> Result<Vec<Line>> {
-    if loaded.manifest.source.profile != Profile::Kafka {
-        return Ok(Vec::new());
-    }
-    let data = plan.home.open()?;
-    let mut found = Vec::new();
-    for file in [datadir::LOG_STARTS, datadir::RECOVERY_POINTS, datadir::HIGH_WATERMARKS, datadir::CLEANED] {
-        let bytes = data.try_read(file, datadir::MAX_CHECKPOINT)?.unwrap_or_default();
-        let read = checkpoints::OffsetCheckpoint::parse(&bytes).map_err(|why| malformed(&data, file, &why))?;
-        for (log, name) in loaded.manifest.logs.iter().zip(&plan.parts) {
-            let Some(of) = datadir::parse_partition_name(name) else { continue };
-            let end = cut_end.unwrap_or(log.cut.log_end_offset);
-            let new = match file {
-                datadir::LOG_STARTS => Some(log.cut.log_start_offset.min(end)),
-                datadir::RECOVERY_POINTS => Some(end),
-                datadir::HIGH_WATERMARKS => Some(log.cut.high_watermark.min(end)),
-                _ => None,
-            };
-            let old = read.get(&of.topic, of.partition);
-            found.push(Line { file: file.to_owned(), topic: of.topic, partition: of.partition, old, new });
-        }
-    }
-    Ok(found)
 }
 
 /// An entry in the making. Dropping it without [`publish`](Self::publish) removes it.
@@ -255,10 +254,16 @@ impl Making {
             let name = undo_name(&place.prefix, id, true);
             match place.dir.make_dir(&name, 0o700) {
                 Ok(dir) => {
-                    let guard = try_lock_dir(&place.dir, &name, LockMode::Exclusive).ok().flatten();
-                    // Another command may have taken it for one of the dead.
-                    let Some(guard) = guard else { continue };
-                    return Ok(Making { place, id, dir, guard: Some(guard), published: false });
+                    match try_lock_dir(&place.dir, &name, LockMode::Exclusive) {
+                        Ok(Some(guard)) => return Ok(Making { place, id, dir, guard: Some(guard), published: false }),
+                        // Another command has taken it for one of the dead, and removes it.
+                        Ok(None) => id += 1,
+                        Err(e) if e.is_not_found() => id += 1,
+                        Err(e) => {
+                            let _ = place.dir.remove_dir(&name);
+                            return Err(e);
+                        }
+                    }
                 }
                 Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => id += 1,
                 Err(e) => return Err(e),
@@ -276,7 +281,7 @@ impl Making {
         let name = undo_name(&self.place.prefix, self.id, false);
         self.place.dir.rename(self.name(), &self.place.dir, &name, Rename::NoReplace)?;
         self.published = true;
-        self.place.dir.sync()?;
+        self.place.dir.sync().map_err(Error::unsettled)?;
         let dir = self.place.dir.open_dir(&name)?;
         match self.guard.take() {
             Some(guard) => Ok(Entry { place: self.place.clone(), id: self.id, dir, journal, _guard: guard }),

@@ -6,11 +6,14 @@
 
 use std::ffi::{OsStr, OsString};
 
+use super::adopt;
 use super::held::Held;
 use super::home::{Home, Place};
+use super::lines;
+use super::touched;
 use crate::error::{Error, Result, ValidationError};
-use crate::fs::{Deadline, Dir, FileKind, Guard, LockMode, Rename, replace_file, try_lock_dir};
-use crate::kafka::{checkpoints, datadir};
+use crate::fs::{Deadline, Dir, FileKind, Guard, LockMode, Rename, try_lock_dir};
+use crate::kafka::datadir;
 use crate::observe::Observer;
 use crate::store::{IN_LOG, Journal, Line, SLOTS, Swap, UndoState, undo_name};
 
@@ -41,13 +44,15 @@ impl Entry {
         undo_name(&self.place.prefix, self.id, partial)
     }
 
-    /// Keeps writers away from what is in place now.
+    /// Keeps writers away from what is in place now, and from what changes places with it.
     pub(super) fn hold(&self, home: &Home, deadline: &Deadline) -> Result<Held> {
-        let dir = home.open()?;
-        match self.journal.is_whole() {
-            true => Held::whole(&dir, deadline),
-            false => Held::parts(&dir, self.journal.swaps.iter().map(|s| s.slot.as_str()), deadline),
-        }
+        let parts = self.journal.swaps.iter().map(|s| s.slot.as_str()).filter(|_| !self.journal.is_whole());
+        Held::exchange(home, Some(&self.slots()?), parts.peekable(), deadline)
+    }
+
+    /// Keeps writers away from what is not in place: one may have opened it when it was.
+    pub(super) fn hold_out(&self, deadline: &Deadline) -> Result<Held> {
+        Held::out(&self.slots()?, self.journal.swaps.iter().map(|s| s.slot.as_str()), deadline)
     }
 
     /// The directory in which the others have their places.
@@ -64,12 +69,14 @@ impl Entry {
     }
 
     /// Brings everything to where the journal's state says: what was restored in place, or out again. Writers are kept away
-    /// by the caller. Where a directory cannot be moved, those that have been are moved back.
+    /// by the caller. Where a directory cannot be moved, those that have been are moved back; after a failed sync nothing is,
+    /// since nobody knows what is durable: the journal stays for whoever comes next.
     pub(super) fn finish(mut self, home: &Home, observer: &Observer) -> Result<()> {
-        if let Err(e) = self.move_all(home) {
-            return Err(self.back_out(home, observer, e));
+        match self.move_all(home) {
+            Ok(()) => self.settle(home, observer).map_err(Error::unsettled),
+            Err(e) if e.is_of_sync() => Err(e.unsettled()),
+            Err(e) => Err(self.back_out(home, observer, e)),
         }
-        self.settle(home, observer)
     }
 
     fn wants_in_place(&self) -> bool {
@@ -78,12 +85,13 @@ impl Entry {
 
     fn move_all(&self, home: &Home) -> Result<()> {
         let (holder, slots) = (self.holder(home)?, self.slots()?);
-        // A log that starts beyond its end loses every segment: no line may stand while it could be the other log's.
-        self.write_lines(home, |line| line.old.filter(|_| line.file != datadir::LOG_STARTS))?;
+        if !self.journal.lines.is_empty() {
+            lines::write_between(&home.open()?, &self.journal)?;
+        }
         for swap in &self.journal.swaps {
             let place = self.place_of(home, swap);
             if is_in_place(&holder, place, &slots, swap)? == Some(!self.wants_in_place()) {
-                exchange(&holder, place, &slots, &swap.slot)?;
+                exchange(&holder, place, &slots, swap)?;
             }
         }
         Ok(())
@@ -151,33 +159,38 @@ impl Entry {
         Ok(())
     }
 
-    /// Writes the lines of the partitions into the broker's checkpoints; where `to` gives none, there is to be none.
     fn write_lines(&self, home: &Home, to: impl Fn(&Line) -> Option<i64>) -> Result<()> {
         if self.journal.lines.is_empty() {
             return Ok(());
         }
-        let data = home.open()?;
-        let mut files: Vec<&str> = self.journal.lines.iter().map(|line| line.file.as_str()).collect();
-        files.dedup();
-        for file in files {
-            let changes: Vec<(&str, i32, Option<i64>)> = self
-                .journal
-                .lines
-                .iter()
-                .filter(|line| line.file == file)
-                .map(|line| (line.topic.as_str(), line.partition, to(line)))
-                .collect();
-            let bytes = data.try_read(file, datadir::MAX_CHECKPOINT)?.unwrap_or_default();
-            let amended = checkpoints::amend(&bytes, &changes).map_err(|why| malformed(&data, file, &why))?;
-            if amended != bytes {
-                let attributes = data.try_open(file)?.map(|f| f.attributes()).transpose()?;
-                replace_file(&data, file, &amended, 0o644)?;
-                // A broker that is another user has to be able to write it.
-                if let Some(attributes) = attributes {
-                    let now = data.open_file(file, crate::fs::Open::Read)?;
-                    now.set_attributes(&crate::fs::Attributes { mtime: now.attributes()?.mtime, ..attributes })?;
-                }
+        lines::write_settled(&home.open()?, &self.journal, to)
+    }
+
+    /// Before an undoing: what is in place by now goes out, whatever has become of what was restored, if it is of the topic
+    /// that it was then; and what comes back is what was taken out.
+    pub(super) fn take_up(&mut self, home: &Home) -> Result<()> {
+        let (holder, slots, whole) = (self.holder(home)?, self.slots()?, self.journal.is_whole());
+        for swap in &mut self.journal.swaps {
+            let place = if whole { home.name.as_os_str() } else { OsStr::new(&swap.slot) };
+            adopt::refuse_made_anew(&holder, place, &slots, swap)?;
+            let (there, out) = (holder.try_stat(place)?, slots.try_stat(&swap.slot)?);
+            let refuse = |what: String, hint: &str| -> Error {
+                ValidationError::Refused { what, path: Some(holder.path_of(place)), hint: Some(hint.into()) }.into()
+            };
+            if out.map(|stat| stat.ino) != swap.old {
+                let what = format!("{} is not what was taken out", slots.path_of(&swap.slot).display());
+                return Err(refuse(what, "put in place yourself what belongs there"));
             }
+            if there.is_some_and(|stat| stat.kind != FileKind::Dir) {
+                let what = format!("{} is not a directory", holder.path_of(place).display());
+                return Err(refuse(what, "move it elsewhere"));
+            }
+            if there.is_none() && swap.old.is_none() {
+                let what =
+                    format!("{} is gone, and there was nothing before it either", holder.path_of(place).display());
+                return Err(refuse(what, "there is nothing to undo; `cowlog undo --discard` removes the entry"));
+            }
+            swap.new = there.map(|stat| stat.ino);
         }
         Ok(())
     }
@@ -188,11 +201,27 @@ impl Entry {
         self.bring_stores(home, observer)?;
         let replacing = self.wants_in_place();
         self.write_lines(home, |line| if replacing { line.old } else { line.new })?;
-        if replacing {
+        if replacing && !self.is_touched()? {
             return self.remove();
         }
-        self.journal.state = UndoState::Replaced;
+        self.journal.state = if replacing { UndoState::Undone } else { UndoState::Replaced };
+        if replacing {
+            let kept = self.dir.path().display();
+            observer.warn(&format!("what was restored has been written to since; it is kept in {kept}"));
+        }
         self.journal.write(&self.dir)
+    }
+
+    /// Whether somebody has written to what was restored, or may have: it was in place for a moment, perhaps.
+    fn is_touched(&self) -> Result<bool> {
+        let slots = self.slots()?;
+        for swap in &self.journal.swaps {
+            let out = open_if_there(&slots, &swap.slot)?;
+            if out.map(|out| touched::print_of(&out)).transpose()? != swap.untouched {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// After `e`. What cannot be moved back now, the next command that opens the source completes.
@@ -202,7 +231,7 @@ impl Entry {
             for swap in self.journal.swaps.iter().rev() {
                 let place = self.place_of(home, swap);
                 if is_in_place(&holder, place, &slots, swap)? == Some(self.wants_in_place()) {
-                    exchange(&holder, place, &slots, &swap.slot)?;
+                    exchange(&holder, place, &slots, swap)?;
                 }
             }
             Ok(())
@@ -250,18 +279,31 @@ fn is_in_place(holder: &Dir, place: &OsStr, slots: &Dir, swap: &Swap) -> Result<
     let out = slots.try_stat(&swap.slot)?.map(|stat| stat.ino);
     let there = holder.try_stat(place)?.map(|stat| stat.ino);
     Ok(match (out, there) {
-        (Some(out), _) if out == swap.new => Some(false),
-        (Some(out), _) if Some(out) == swap.old => Some(true),
-        (_, Some(there)) if there == swap.new => Some(true),
-        (_, Some(there)) if Some(there) == swap.old => Some(false),
+        (Some(_), _) if out == swap.new => Some(false),
+        (Some(_), _) if out == swap.old => Some(true),
+        (_, Some(_)) if there == swap.new => Some(true),
+        (_, Some(_)) if there == swap.old => Some(false),
         _ => None,
     })
 }
 
-/// Atomically, whichever of the two is there.
-fn exchange(holder: &Dir, place: &OsStr, slots: &Dir, slot: &str) -> Result<()> {
-    let (there, out) = (holder.try_stat(place)?.is_some(), slots.try_stat(slot)?.is_some());
-    let moved = match (there, out) {
+/// Atomically, whichever of the two is there: these two, and no others.
+fn exchange(holder: &Dir, place: &OsStr, slots: &Dir, swap: &Swap) -> Result<()> {
+    let slot = swap.slot.as_str();
+    let there = holder.try_stat(place)?.map(|stat| stat.ino);
+    let out = slots.try_stat(slot)?.map(|stat| stat.ino);
+    if (there, out) != (swap.old, swap.new) && (there, out) != (swap.new, swap.old) {
+        return Err(ValidationError::Refused {
+            what: format!(
+                "{} is not what was to be exchanged: it was removed meanwhile, or something else put there",
+                holder.path_of(place).display()
+            ),
+            path: Some(holder.path_of(place)),
+            hint: Some("find out who did, and begin again".into()),
+        }
+        .into());
+    }
+    let moved = match (there.is_some(), out.is_some()) {
         (_, false) => holder.rename(place, slots, slot, Rename::NoReplace),
         (true, true) => holder.rename(place, slots, slot, Rename::Exchange),
         (false, true) => slots.rename(slot, holder, place, Rename::NoReplace),

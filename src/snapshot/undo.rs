@@ -118,9 +118,10 @@ impl SnapshotManager {
                 return Err(ValidationError::Refused { what, path: Some(path), hint }.into());
             }
             let _held = entry.hold(&home, &deadline)?;
+            entry.take_up(&home)?;
             entry.progress(&home)?;
             entry.journal.state = UndoState::Undoing;
-            entry.journal.write(&entry.dir)?;
+            entry.journal.write(&entry.dir).map_err(Error::unsettled)?;
             let dir = entry.dir.clone();
             entry.finish(&home, &self.config().observer)?;
             return UndoEntry::of(id, &Journal::read(&dir)?, &dir);
@@ -180,6 +181,10 @@ impl SnapshotManager {
         let Some(entry) = deadline.retry(|| Entry::lock(&place, &name, number))? else {
             return Err(locked(place.dir.path_of(&name), "another command is at work on it", &deadline, None));
         };
+        // Only what was complete when it was locked.
+        if matches!(entry.journal.state, UndoState::Replacing | UndoState::Undoing) {
+            return Err(locked(place.dir.path_of(&name), "it is under way", &deadline, None));
+        }
         let gone = UndoEntry::of(number, &entry.journal, &entry.dir)?;
         entry.remove()?;
         Ok(gone)

@@ -64,11 +64,26 @@ pub(crate) struct Journal {
 pub(crate) struct Swap {
     /// In `dirs`: [`WHOLE`], or the partition's name.
     pub slot: String,
-    /// What was restored.
-    pub new: u64,
+    /// What was restored, or what an undoing found in its place; missing where that was nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<u64>,
     /// What it replaces; missing where nothing was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<u64>,
+    /// The topics whose partitions they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_topic: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_topic: Option<String>,
+    /// Tells whether anybody has written to what was restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untouched: Option<String>,
+}
+
+/// What every journal begins with, whatever a newer cowlog may have made of the rest.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 /// The line of a partition in one of a broker's checkpoints, before and after.
@@ -104,8 +119,8 @@ impl Journal {
             IntegrityError { hint: Some(hint), ..IntegrityError::new(entry.path_of(JOURNAL), what) }.into()
         };
         let Some(bytes) = entry.try_read(JOURNAL, MAX_JOURNAL)? else { return Err(bad("it is missing".into())) };
-        let journal: Journal = sealed::open("the journal", &bytes).map_err(|e| bad(e.to_string()))?;
-        if journal.version > VERSION {
+        let versioned: Versioned = sealed::open("the journal", &bytes).map_err(|e| bad(e.to_string()))?;
+        if versioned.version > VERSION {
             let what = format!("{} was written by a newer cowlog", entry.path_of(JOURNAL).display());
             return Err(ValidationError::Refused {
                 what,
@@ -114,18 +129,30 @@ impl Journal {
             }
             .into());
         }
-        // No name leads anywhere else.
-        let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
-        let clean =
-            journal.swaps.iter().all(|s| is_name(&s.slot)) && journal.lines.iter().all(|line| is_name(&line.file));
-        if journal.swaps.is_empty() || !clean {
+        let journal: Journal = sealed::open("the journal", &bytes).map_err(|e| bad(e.to_string()))?;
+        if !journal.makes_sense() {
             return Err(bad("it makes no sense".into()));
         }
         Ok(journal)
     }
 
+    /// No name leads anywhere else.
+    fn makes_sense(&self) -> bool {
+        let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
+        let of_line = |line: &Line| is_name(&line.file) && is_name(&line.topic);
+        !self.swaps.is_empty() && self.swaps.iter().all(|s| is_name(&s.slot)) && self.lines.iter().all(of_line)
+    }
+
     /// Replaces it, durably.
+    ///
+    /// # Errors
+    ///
+    /// `Validation` for one that could not be read again.
     pub(crate) fn write(&self, entry: &Dir) -> Result<()> {
+        if !self.makes_sense() {
+            let what = format!("{} would have names that lead elsewhere, or none", entry.path_of(JOURNAL).display());
+            return Err(ValidationError::refused(what).into());
+        }
         replace_file(entry, JOURNAL, &sealed::seal("the journal", self)?, 0o600)
     }
 }
@@ -150,6 +177,28 @@ pub(crate) fn parse_undo_name(prefix: &OsStr, name: &OsStr) -> Option<(u64, bool
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_not_written() {
+        let fs = crate::fs::MemFs::new();
+        let dir = Dir::open_on(std::sync::Arc::new(fs), "/").unwrap();
+        let swap = |slot: &str| Swap {
+            slot: slot.into(),
+            new: Some(1),
+            old: None,
+            new_topic: None,
+            old_topic: None,
+            untouched: None,
+        };
+        let id = SnapshotId::new(1_735_998_123_000).unwrap();
+        for swaps in [vec![], vec![swap("..")], vec![swap("a/b")], vec![swap("")]] {
+            assert!(Journal::new(id, 0, swaps, Vec::new()).write(&dir).is_err());
+            assert!(dir.try_stat(JOURNAL).unwrap().is_none());
+        }
+        let journal = Journal::new(id, 0, vec![swap(WHOLE)], Vec::new());
+        journal.write(&dir).unwrap();
+        assert_eq!(Journal::read(&dir).unwrap(), journal);
+    }
 
     #[test]
     fn names_of_entries() {
