@@ -103,7 +103,12 @@ fn the_checkpoints_follow_the_partitions_there_and_back() {
             lines.sort();
             lines
         };
-        assert_eq!(lines(&after[file]), lines(&before[file]), "{file}");
+        // No log starts or was flushed beyond its end, and none that is gone has a line.
+        let expected = match file {
+            STARTS | RECOVERED => format!("0\n3\nledger 0 {}\nledger-1 0 7\nrolling 0 3\n", ends[&0]),
+            _ => text.to_owned(),
+        };
+        assert_eq!(lines(&after[file]), lines(expected.as_bytes()), "{file}");
         after.insert(file.into(), before[file].clone());
     }
     assert!(after == before, "all is as it was");

@@ -195,7 +195,9 @@ fn copy(fs: &MemFs) -> MemFs {
 }
 
 /// The stages of the cases, one after the other, and what they lead to.
-fn stages() -> Vec<(&'static Case, MemFs, [BTreeMap<String, String>; 2])> {
+type Stage = (&'static Case, MemFs, [BTreeMap<String, String>; 2]);
+
+fn stages() -> Vec<Stage> {
     let mut stage = stage();
     let mut stages = Vec::new();
     for case in &CASES {
@@ -268,14 +270,15 @@ fn after_a_failed_sync_of_an_exchange_nothing_is_repeated() {
         let mut left = 0;
         for nth in 1..=dry.count(Op::Sync) - so_far {
             let fs = copy(&stage);
+            let before = fs.count(Op::Sync);
             fs.fail(Op::Sync, nth, EIO);
             let Err(e) = (case.run)(&fs) else { panic!("{}: sync {nth} failed and nobody noticed", case.name) };
-            let after = fs.count(Op::Sync);
+            let synced = fs.count(Op::Sync) - before;
             if e.to_string().contains("which the next command goes on with") {
                 left += 1;
                 assert!(e.hint().unwrap().contains("undo --list"), "{e}");
                 let unfinished = fs.fork();
-                assert!(unfinished.count(Op::Sync) == after);
+                assert_eq!(synced, nth, "{}: it goes on to sync: {e}", case.name);
                 manager(&unfinished).unwrap();
                 check(&unfinished, &format!("{}, sync {nth} failed", case.name), case, &views, false);
             }

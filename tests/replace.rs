@@ -492,7 +492,9 @@ fn a_journal_that_cannot_be_believed_is_in_the_way() {
     let out = Dir::open(kept.join("dirs/whole")).unwrap();
     let damages: [(&str, &dyn Fn()); 3] = [
         ("checksum", &|| fs::write(kept.join("undo.json"), "{\"checksum\":\"0\",\"body\":{}}").unwrap()),
-        ("newer", &|| rewrite(&kept, |body| body.replace("\"version\":1", "\"version\":99").replace("\"swaps\"", "\"x\""))),
+        ("newer", &|| {
+            rewrite(&kept, |body| body.replace("\"version\":1", "\"version\":99").replace("\"swaps\"", "\"x\""))
+        }),
         ("missing", &|| fs::remove_file(kept.join("undo.json")).unwrap()),
     ];
     for (what, damage) in damages {
@@ -530,7 +532,10 @@ fn a_journal_that_cannot_be_believed_is_in_the_way() {
 #[test]
 fn what_was_written_to_while_it_was_in_place_is_not_removed() {
     let (temp, data) = temp();
-    let data = { drop(data); temp.path().join("data") };
+    let data = {
+        drop(data);
+        temp.path().join("data")
+    };
     for partition in ["a-0", "a-1"] {
         make_log(&data.join(partition), 20);
     }

@@ -1,7 +1,7 @@
 //! The lines of partitions in the checkpoints that a broker keeps beside them.
 
 use super::swap::{malformed, open_if_there};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::{Dir, replace_file, replace_file_as};
 use crate::kafka::{Profile, checkpoints, datadir};
 use crate::log::LogReader;
@@ -45,7 +45,11 @@ pub(super) fn write_settled(data: &Dir, journal: &Journal, to: impl Fn(&Line) ->
     write(data, journal, |line| match to(line) {
         Some(offset) if is_bounded(line) => {
             let place = open_if_there(data, format!("{}-{}", line.topic, line.partition))?;
-            let end = place.and_then(|dir| LogReader::open_on(dir).ok()).map(|log| log.log_end());
+            let end = match place.map(LogReader::open_on).transpose() {
+                // No broker loads it, and none needs a line for it.
+                Err(Error::Validation(_)) => None,
+                log => log?.map(|log| log.log_end()),
+            };
             Ok(end.map(|end| offset.min(end)))
         }
         other => Ok(other),

@@ -1,11 +1,15 @@
 //! Errors: which of four families, what was being done, to which path, and the way out.
 
-use std::fmt;
+mod damage;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use damage::Listed;
+pub use damage::{Damage, DamageKind};
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -371,73 +375,5 @@ impl IntegrityError {
     /// Damage that needs no account per file.
     pub fn new(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
         IntegrityError { path: path.into(), what: what.into(), damage: Vec::new(), hint: None }
-    }
-}
-
-/// What is wrong with one file of a snapshot.
-#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Damage {
-    /// The file, relative to the snapshot's directory.
-    pub path: String,
-    /// What sort of damage.
-    pub kind: DamageKind,
-    /// The particulars, for a reader.
-    pub detail: String,
-}
-
-/// Sorts of [`Damage`].
-#[cfg_attr(feature = "console", derive(utoipa::ToSchema))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum DamageKind {
-    /// The file is not there.
-    Missing,
-    /// The operating system could not read it.
-    Unreadable,
-    /// It is shorter or longer than recorded.
-    Size,
-    /// Its bytes do not have the recorded digest.
-    Digest,
-    /// The manifest itself is not to be believed.
-    Manifest,
-    /// A record batch is broken or out of order.
-    Batch,
-    /// An index does not agree with its log.
-    Index,
-    /// A broker's record of its producers is broken.
-    Producers,
-}
-
-impl fmt::Display for DamageKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DamageKind::Missing => "missing",
-            DamageKind::Unreadable => "unreadable",
-            DamageKind::Size => "size",
-            DamageKind::Digest => "digest",
-            DamageKind::Manifest => "manifest",
-            DamageKind::Batch => "batch",
-            DamageKind::Index => "index",
-            DamageKind::Producers => "producers",
-        })
-    }
-}
-
-/// The first few damaged files, for the one-line form of the error.
-struct Listed<'a>(&'a [Damage]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 5;
-        for (i, d) in self.0.iter().take(SHOWN).enumerate() {
-            let sep = if i == 0 { ": " } else { "; " };
-            write!(f, "{sep}{} ({}: {})", d.path, d.kind, d.detail)?;
-        }
-        match self.0.len().checked_sub(SHOWN) {
-            Some(more) if more > 0 => write!(f, "; and {more} more"),
-            _ => Ok(()),
-        }
     }
 }
