@@ -39,9 +39,10 @@ mod tests {
     use crate::error::{ConcurrencyError, IntegrityError};
 
     /// What is done on the server's machine only.
-    const LOCAL: [&str; 9] = [
+    const LOCAL: [&str; 10] = [
         "cowlog repair",
         "cowlog undo",
+        "cowlog restore --into",
         "cowlog restore --replace",
         "--as-topic-id",
         "--into",
