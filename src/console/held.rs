@@ -4,6 +4,7 @@
 //! done beside, for whoever asks next.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -78,9 +79,12 @@ impl App {
         let app = Arc::clone(self);
         let counting = move || {
             let config = app.scheduler.config();
-            // One that cannot be counted is left out: that it cannot be read, others say.
+            // One that cannot be counted is left out.
             let count = |source| Some(app.manager(source).ok()?.space().ok()?.held.most);
-            let held = config.sources.iter().filter_map(|source| Some((source.name.clone(), count(source)?))).collect();
+            let counted =
+                || config.sources.iter().filter_map(|source| Some((source.name.clone(), count(source)?))).collect();
+            // Whatever happens, the next one may try again.
+            let held = catch_unwind(AssertUnwindSafe(counted)).unwrap_or_default();
             app.held.end(held, Some(What { newest, began, ended: app.base.clock.now() }));
         };
         // Nobody waits for it at the end: it only reads.

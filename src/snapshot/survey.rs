@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::forecast::{Forecast, forecast};
 use super::manager::{SnapshotManager, no_such};
 use super::space::{Bounds, Holder, InodeId, Ledger, Pieces};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::{Dir, FileKind, Open, VolumeKind};
 use crate::log::{SegmentFile, parse_segment_name};
 use crate::observe::Observer;
@@ -286,6 +286,8 @@ impl<'a> Walk<'a> {
                     let below = match dir.open_dir(&entry.name) {
                         Ok(below) => below,
                         Err(e) if e.is_not_found() => continue,
+                        // A mount's `lost+found`: what it may name as well counts as named elsewhere.
+                        Err(e) if holder == Holder::Source && is_denied(&e) => continue,
                         Err(e) => return Err(e),
                     };
                     let prefix = format!("{prefix}{}/", entry.name.to_string_lossy());
@@ -336,4 +338,8 @@ impl<'a> Walk<'a> {
             })
             .collect()
     }
+}
+
+fn is_denied(e: &Error) -> bool {
+    matches!(e, Error::Filesystem(e) if e.source.kind() == std::io::ErrorKind::PermissionDenied)
 }

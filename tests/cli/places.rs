@@ -178,6 +178,10 @@ fn a_store_that_may_only_be_read_is_listed_and_verified() {
     let verified = as_nobody(&["verify", "--json"]).expect_code(0);
     assert_eq!(verified.json()["ok"], true, "a warning is no second value");
     assert!(verified.stderr.contains("warning"), "{}", verified.stderr);
+    // As of a filesystem that is all the log's own.
+    fs::create_dir(stage.log.join("lost+found")).unwrap();
+    fs::set_permissions(stage.log.join("lost+found"), fs::Permissions::from_mode(0o700)).unwrap();
+    as_nobody(&["space"]).expect_code(0);
     as_nobody(&["create", "--force", "--json"]).expect_error(1, "filesystem");
     as_nobody(&["delete", "latest", "--json"]).expect_error(1, "filesystem");
     assert_eq!(stage.run("list", &["--json"]).json().as_array().unwrap().len(), 1);
