@@ -18,9 +18,7 @@ const INSTEAD: [(&str, &str); 9] = [
 /// The way out of an error, for whoever asks by HTTP.
 pub(super) fn hint(e: &Error) -> Option<String> {
     Some(match e {
-        Error::Filesystem(e) if e.source.kind() == std::io::ErrorKind::PermissionDenied => {
-            "the server's user may not do this: look at the owner and mode of the path".into()
-        }
+        e if e.is_denied() => "the server's user may not do this: look at the owner and mode of the path".into(),
         Error::Validation(ValidationError::NoSuchStore { .. }) => {
             "`POST /api/snapshots` takes the first; `store` in the configuration names another place".into()
         }

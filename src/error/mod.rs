@@ -113,15 +113,20 @@ impl Error {
         self.os_code().is_some_and(|code| codes.contains(&code))
     }
 
+    /// True where the operating system says that this user may not.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Error::Filesystem(e) if e.source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether a sync failed: what it was to make durable may be so or not, and another sync would not tell.
     pub(crate) fn is_of_sync(&self) -> bool {
-        matches!(self, Error::Filesystem(e) if e.op.starts_with("sync"))
+        matches!(self, Error::Filesystem(e) if e.is_of_sync())
     }
 
     /// After a failed sync of an exchange: its journal stays, for whoever comes next to go by.
     pub(crate) fn unsettled(self) -> Self {
         match self {
-            Error::Filesystem(e) if e.op.starts_with("sync") => FilesystemError { op: UNSETTLED, ..e }.into(),
+            Error::Filesystem(failed) if failed.is_of_sync() => FilesystemError { op: UNSETTLED, ..failed }.into(),
             e => e,
         }
     }
@@ -150,6 +155,10 @@ pub struct FilesystemError {
 const UNSETTLED: &str = "complete the exchange of directories, which the next command goes on with, without a sync of";
 
 impl FilesystemError {
+    fn is_of_sync(&self) -> bool {
+        self.op.starts_with("sync")
+    }
+
     fn hint(&self) -> Option<&'static str> {
         if self.op == UNSETTLED {
             return Some(

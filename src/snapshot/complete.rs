@@ -21,15 +21,11 @@ fn is_unfinished(place: &Place, name: &OsStr) -> Result<bool> {
         Ok(matches!(journal.state, UndoState::Replacing | UndoState::Undoing))
     };
     match read() {
-        Err(e) if e.is_not_found() || is_denied(&e) => Ok(false),
+        Err(e) if e.is_not_found() || e.is_denied() => Ok(false),
         // Discarded while it was read.
         Err(_) if place.dir.try_stat(name)?.is_none() => Ok(false),
         other => other,
     }
-}
-
-fn is_denied(e: &Error) -> bool {
-    matches!(e, Error::Filesystem(e) if e.source.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 impl SnapshotManager {
@@ -62,7 +58,7 @@ impl SnapshotManager {
                 Err(Error::Validation(_)) if path.file_name().is_none() => false,
                 Err(e) if e.is_not_found() => false,
                 // Who may not look there has put nothing there.
-                Err(e) if is_denied(&e) => false,
+                Err(e) if e.is_denied() => false,
                 other => other?,
             };
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::forecast::{Forecast, forecast};
 use super::manager::{SnapshotManager, no_such};
 use super::space::{Bounds, Holder, InodeId, Ledger, Pieces};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fs::{Dir, FileKind, Open, VolumeKind};
 use crate::log::{SegmentFile, parse_segment_name};
 use crate::observe::Observer;
@@ -287,7 +287,7 @@ impl<'a> Walk<'a> {
                         Ok(below) => below,
                         Err(e) if e.is_not_found() => continue,
                         // A mount's `lost+found`: what it may name as well counts as named elsewhere.
-                        Err(e) if holder == Holder::Source && is_denied(&e) => continue,
+                        Err(e) if holder == Holder::Source && e.is_denied() => continue,
                         Err(e) => return Err(e),
                     };
                     let prefix = format!("{prefix}{}/", entry.name.to_string_lossy());
@@ -338,8 +338,4 @@ impl<'a> Walk<'a> {
             })
             .collect()
     }
-}
-
-fn is_denied(e: &Error) -> bool {
-    matches!(e, Error::Filesystem(e) if e.source.kind() == std::io::ErrorKind::PermissionDenied)
 }

@@ -320,7 +320,7 @@ fn missing(file: &FileManifest, detail: &str) -> Damage {
 /// A file that cannot be read is damaged, unless it is this user who may not.
 pub(super) fn unreadable(path: &str, e: Error) -> Result<Damage> {
     let kind = match &e {
-        Error::Filesystem(fs) if fs.source.kind() == std::io::ErrorKind::PermissionDenied => return Err(e),
+        _ if e.is_denied() => return Err(e),
         Error::Filesystem(_) if is_missing(&e) => DamageKind::Missing,
         Error::Filesystem(_) => DamageKind::Unreadable,
         _ => return Err(e),

@@ -149,7 +149,7 @@ pub(super) fn look_at(store: &Dir, snapshot: &str) -> Result<Option<Seen>> {
 
 fn read(dir: &Dir, name: &str) -> Result<Vec<u8>> {
     dir.read(name, MAX_MANIFEST).map_err(|e| match &e {
-        Error::Filesystem(fs) if fs.source.kind() == std::io::ErrorKind::PermissionDenied => e,
+        _ if e.is_denied() => e,
         Error::Filesystem(_) if e.is_not_found() => damage(dir, name, DamageKind::Missing, "it is not there".into()),
         _ => damage(dir, name, DamageKind::Unreadable, e.to_string()),
     })
