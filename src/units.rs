@@ -42,6 +42,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if last == u64::MAX { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
 }
 
+/// `0 B`, `999 B`, `1.5 MiB`: three figures at most behind the first, binary units.
+pub fn bytes(n: u64) -> String {
+    let Some((name, factor)) = BINARY.iter().rev().find(|(_, factor)| n >= *factor) else { return format!("{n} B") };
+    let value = n as f64 / *factor as f64;
+    if value >= 99.95 { format!("{value:.0} {name}") } else { format!("{value:.1} {name}") }
+}
+
 fn split_number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);

@@ -112,6 +112,7 @@ enum Done {
     Created(String),
     Deleted(Vec<String>),
     Restored,
+    Pinned(String),
     Nothing,
 }
 
@@ -125,6 +126,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
         let plan = manager.plan_prune(&Policy { max_snapshots: 1, ..Policy::default() })?;
         Ok(Done::Deleted(manager.prune(&plan)?.into_iter().map(|d| d.id).collect()))
     }),
+    ("pin", |fs| Ok(Done::Pinned(manager(fs)?.set_pinned("latest", true)?.id))),
     ("restore", |fs| {
         manager(fs)?.restore_id("latest", RestoreOptions::to(TARGET))?;
         Ok(Done::Restored)
@@ -161,6 +163,9 @@ fn check(fs: &MemFs, case: &str, expected: &Expected, live: &[u8], outcome: &Res
         Ok(Done::Created(id)) => assert!(!gone(id), "{case}: {id} was acknowledged"),
         Ok(Done::Deleted(went)) => assert!(went.iter().all(gone), "{case}: a deleted one came back"),
         Ok(Done::Restored) => assert!(Dir::open_on(arc(fs), TARGET).is_ok(), "{case}: the target was acknowledged"),
+        Ok(Done::Pinned(id)) => {
+            assert!(listed.iter().any(|s| s.id == *id && s.pinned), "{case}: a pin was acknowledged")
+        }
         Ok(Done::Nothing) | Err(_) => {}
     }
     if Dir::open_on(arc(fs), TARGET).is_ok() {

@@ -10,6 +10,7 @@ mod extents;
 mod file;
 mod identity;
 mod lock;
+mod machine;
 pub mod mem;
 mod os;
 mod share;
@@ -27,10 +28,9 @@ pub use extents::Extent;
 pub use file::File;
 pub use identity::Identity;
 pub(crate) use lock::{Deadline, Guard, lock_dir, lock_file, locked, try_lock_dir};
+pub(crate) use machine::{may_give_away, most_descriptors, mounts, protects_hard_links, user};
 pub use mem::MemFs;
 pub use os::OsFs;
-#[cfg(feature = "console")]
-pub(crate) use os::most_descriptors;
 pub use share::{Method, MethodChoice};
 pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link};
 pub(crate) use sync::{

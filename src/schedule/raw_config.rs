@@ -85,6 +85,11 @@ struct RawKeep {
     max_snapshots: Option<usize>,
     retention: Option<Text>,
     #[serde(default)]
+    last: usize,
+    within: Option<Text>,
+    #[serde(default)]
+    tags: BTreeSet<String>,
+    #[serde(default)]
     hourly: usize,
     #[serde(default)]
     daily: usize,
@@ -305,6 +310,9 @@ fn keep(raw: Option<&RawKeep>) -> Checked<Policy> {
             Some(text) => parsed(text, parse_duration)?,
             None => defaults.retention_time,
         },
+        keep_last: raw.last,
+        keep_within: raw.within.as_ref().map(|text| parsed(text, parse_duration)).transpose()?.unwrap_or_default(),
+        keep_tags: raw.tags.clone(),
         keep_hourly: raw.hourly,
         keep_daily: raw.daily,
         keep_weekly: raw.weekly,

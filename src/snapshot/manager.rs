@@ -199,7 +199,7 @@ impl SnapshotManager {
         }
     }
 
-    fn place_for_store(&self, source: &Source) -> Result<PathBuf> {
+    pub(super) fn place_for_store(&self, source: &Source) -> Result<PathBuf> {
         let path = self.fs.canonical(&self.source);
         if self.part.is_some() {
             return beside(&path);

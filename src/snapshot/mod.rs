@@ -15,6 +15,7 @@ mod create;
 mod deep;
 mod delete;
 mod describe;
+mod doctor;
 mod forecast;
 mod hash;
 mod held;
@@ -22,11 +23,13 @@ mod holding;
 mod home;
 mod inside;
 mod intact;
+mod label;
 mod lines;
 mod log_capture;
 mod manager;
 mod marks;
 mod outcome;
+mod policy;
 mod previous;
 mod prune;
 mod remains;
@@ -58,12 +61,14 @@ pub use contents::{Contents, GroupContents, GroupOffset, LeaderEpoch, LogContent
 pub use create::Create;
 #[cfg(feature = "console")]
 pub(crate) use create::check_tags;
+pub use doctor::{Checkup, Finding, Verdict, machine};
 pub use forecast::Forecast;
 pub use manager::SnapshotManager;
 pub use outcome::{
     Created, Deleted, Level, LogEnd, LogInfo, Repaired, Replaced, Restored, SnapshotInfo, Verified, VerifyReport,
 };
-pub use prune::{Policy, PrunePlan, Step, plan};
+pub use policy::Policy;
+pub use prune::{PrunePlan, Step, plan};
 pub use restore_options::{Detach, RestoreOptions};
 pub use scratch::Scratch;
 pub use space::Bounds;

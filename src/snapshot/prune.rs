@@ -6,40 +6,11 @@ use std::time::Duration;
 
 use super::manager::SnapshotManager;
 use super::outcome::Deleted;
+use super::policy::{Policy, Span};
 use super::set::incomplete;
 use crate::error::Result;
 use crate::fs::LockMode;
 use crate::store::{Record, Scope, SnapshotId};
-
-/// What to keep. The default keeps 5 snapshots of at most 24 hours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// A snapshot goes when as many newer ones of its scope are kept count as this.
-    pub max_snapshots: usize,
-    /// A snapshot goes when it is older.
-    pub retention_time: Duration,
-    /// Holds the newest of each of the last N hours that have a snapshot. UTC, as all calendar rules.
-    pub keep_hourly: usize,
-    /// Likewise for days.
-    pub keep_daily: usize,
-    /// Likewise for weeks, which begin on Monday (ISO 8601).
-    pub keep_weekly: usize,
-    /// Likewise for months.
-    pub keep_monthly: usize,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Policy {
-            max_snapshots: 5,
-            retention_time: Duration::from_secs(24 * 3600),
-            keep_hourly: 0,
-            keep_daily: 0,
-            keep_weekly: 0,
-            keep_monthly: 0,
-        }
-    }
-}
 
 /// What is to become of one snapshot, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,8 +69,8 @@ impl<'a> IntoIterator for &'a PrunePlan {
 ///
 /// Scope by scope. Pinned snapshots are neither removed nor counted, damaged ones are not counted and fill no slot of a
 /// keep rule. Of the others, newest first, one goes when its rank is at or beyond `max_snapshots` or its age beyond
-/// `retention_time`, unless a rule holds it: the newest of all, the newest that was verified in full, one in use, the
-/// newest of an hour, day, week, month. A clock that stands before the newest snapshot suspends the age rule.
+/// `retention_time`, unless something holds it: it is the newest of all, the newest that was verified in full, in use, or a
+/// keep rule of the policy names it. A clock that stands before the newest snapshot suspends the age rule.
 pub fn plan(records: &[Record], policy: &Policy, now: i64, in_use: &BTreeSet<SnapshotId>) -> PrunePlan {
     let mut scopes: BTreeMap<&Scope, Vec<&Record>> = BTreeMap::new();
     for record in records {
@@ -119,14 +90,14 @@ fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTr
     let newest_good = records.iter().find(|r| is_good(r)).or_else(|| records.iter().find(|r| !is_damaged(r)));
     let newest_good = newest_good.map(|r| r.id);
     let newest_verified = records.iter().find(|r| is_good(r) && is_verified(r)).map(|r| r.id);
-    let calendar = calendar_slots(&good, policy);
+    let ruled = policy.holds(&records, &good, now);
     let clock_is_back = records.first().is_some_and(|r| r.timestamp > now);
     let step = |record: &Record| {
         let (remove, reason) = match counted.get(&record.id) {
             _ if record.state_unreadable => (false, STATE_UNREADABLE.to_owned()),
             _ if record.pinned => (false, "pinned".to_owned()),
             rank => {
-                let age = Duration::from_millis(u64::try_from(now.saturating_sub(record.timestamp)).unwrap_or(0));
+                let age = age(record, now);
                 let going = if rank.is_some_and(|rank| *rank >= policy.max_snapshots) {
                     Some(format!("more than {} snapshots", policy.max_snapshots))
                 } else if !clock_is_back && age > policy.retention_time {
@@ -141,7 +112,7 @@ fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTr
                 } else if newest_verified == Some(record.id) {
                     Some("the newest that was verified in full".to_owned())
                 } else {
-                    calendar.get(&record.id).map(|slot| (*slot).to_owned())
+                    ruled.get(&record.id).cloned()
                 };
                 match (going, held) {
                     (Some(_), Some(held)) => (false, held),
@@ -160,6 +131,11 @@ fn plan_scope(mut records: Vec<&Record>, policy: &Policy, now: i64, in_use: &BTr
     records.into_iter().map(step).collect()
 }
 
+/// None where the snapshot is of the future.
+pub(super) fn age(record: &Record, now: i64) -> Duration {
+    Duration::from_millis(u64::try_from(now.saturating_sub(record.timestamp)).unwrap_or(0))
+}
+
 const STATE_UNREADABLE: &str = "its state cannot be read, it counts as pinned";
 
 /// One in which logs are missing is not counted either: it must not push out the last that has them.
@@ -173,47 +149,6 @@ fn is_damaged(record: &Record) -> bool {
 
 fn is_verified(record: &Record) -> bool {
     record.verified.as_ref().is_some_and(|(_, _, ok)| *ok)
-}
-
-/// Which snapshot holds which slot of the calendar; `newest_first` decides which one of a period it is.
-fn calendar_slots(newest_first: &[&Record], policy: &Policy) -> BTreeMap<SnapshotId, &'static str> {
-    type Period = fn(jiff::civil::DateTime) -> (i16, i16, i8);
-    let rules: [(usize, &str, Period); 4] = [
-        (policy.keep_monthly, "the newest of its month", |t| (t.year(), t.month().into(), 0)),
-        (policy.keep_weekly, "the newest of its week", |t| {
-            let week = t.date().iso_week_date();
-            (week.year(), week.week().into(), 0)
-        }),
-        (policy.keep_daily, "the newest of its day", |t| (t.year(), t.day_of_year(), 0)),
-        (policy.keep_hourly, "the newest of its hour", |t| (t.year(), t.day_of_year(), t.hour())),
-    ];
-    let mut slots = BTreeMap::new();
-    for (keep, reason, period) in rules {
-        let mut seen = BTreeSet::new();
-        for record in newest_first {
-            let Ok(time) = jiff::Timestamp::from_millisecond(record.timestamp) else { continue };
-            let at = period(jiff::tz::Offset::UTC.to_datetime(time));
-            if seen.len() < keep && seen.insert(at) {
-                slots.entry(record.id).or_insert(reason);
-            }
-        }
-    }
-    slots
-}
-
-/// A duration in the largest unit that fits.
-struct Span(Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        for (unit, size) in [("d", 86_400), ("h", 3600), ("min", 60)] {
-            if seconds >= size && seconds.is_multiple_of(size) {
-                return write!(f, "{} {unit}", seconds / size);
-            }
-        }
-        write!(f, "{seconds} s")
-    }
 }
 
 impl SnapshotManager {
@@ -359,21 +294,6 @@ mod tests {
         let records = ages(&[-HOUR, 2 * DAY, 3 * DAY]);
         assert_eq!(removed(&records, &Policy::default()), [] as [i64; 0]);
         assert_eq!(removed(&records, &Policy { max_snapshots: 2, ..Policy::default() }), [3 * DAY]);
-    }
-
-    #[test]
-    fn the_calendar_holds_the_newest_of_each_period_that_has_one() {
-        let base = Policy { max_snapshots: 1, ..Policy::default() };
-        let records = ages(&[0, HOUR, HOUR + 1, 3 * HOUR, DAY, DAY + HOUR, 8 * DAY, 40 * DAY]);
-        let kept = |policy: &Policy| {
-            let gone = removed(&records, policy);
-            records.iter().rev().map(|r| NOW - r.timestamp).filter(|a| !gone.contains(a)).collect::<Vec<_>>()
-        };
-        assert_eq!(kept(&base), [0]);
-        assert_eq!(kept(&Policy { keep_hourly: 3, ..base.clone() }), [0, HOUR, HOUR + 1], "12:00, 11:00, and 10:59");
-        assert_eq!(kept(&Policy { keep_daily: 3, ..base.clone() }), [0, DAY, 8 * DAY]);
-        assert_eq!(kept(&Policy { keep_weekly: 2, ..base.clone() }), [0, 8 * DAY]);
-        assert_eq!(kept(&Policy { keep_monthly: 9, ..base }), [0, 40 * DAY]);
     }
 
     #[test]

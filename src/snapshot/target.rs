@@ -92,6 +92,38 @@ impl Drop for Target {
     }
 }
 
+/// A hidden directory in which something is tried; dropping it removes it, and the next one what a dead process left.
+pub(super) struct Probe {
+    place: Dir,
+    dir: Dir,
+    _guard: Guard,
+}
+
+const PROBE: &str = ".cowlog-probe";
+
+impl Probe {
+    /// `None` where another process tries something in the same place.
+    pub(super) fn begin(place: &Dir) -> Result<Option<Probe>> {
+        let probe = |(dir, guard)| Probe { place: place.clone(), dir, _guard: guard };
+        if let Some(made) = make_locked(place, OsStr::new(PROBE))? {
+            return Ok(Some(probe(made)));
+        }
+        let Some(_dead) = lock_if_there(place, OsStr::new(PROBE))? else { return Ok(None) };
+        place.remove_tree(PROBE)?;
+        Ok(make_locked(place, OsStr::new(PROBE))?.map(probe))
+    }
+
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let _ = self.place.remove_tree(PROBE);
+    }
+}
+
 /// Where a target is made, and under which name until it is whole.
 fn place_of(parent: &Dir, name: &OsStr) -> Result<(Dir, OsString)> {
     // A broker refuses to start over a directory that it does not know: nothing of ours in its data directory.

@@ -253,6 +253,42 @@ fn prune_keeps_by_the_calendar() {
 }
 
 #[test]
+fn pins_and_tags_outlive_the_catalogue() {
+    let stage = Stage::new();
+    let ids: Vec<String> = (0..4).map(|_| stage.create()).collect();
+    let labelled = stage.run("pin", &[&ids[0], &ids[1], "--json"]).expect_code(0).json();
+    assert_eq!((&labelled[0]["id"], &labelled[1]["pinned"]), (&ids[0].as_str().into(), &true.into()));
+    stage.run("unpin", &[&ids[1]]).expect_code(0);
+    let ran = stage.run("tag", &[&ids[1], "release 7", "kept", "--remove", "never had"]).expect_code(0);
+    assert_eq!(ran.stdout, format!("{}  not pinned, tagged kept, release 7\n", ids[1]));
+    stage.run("tag", &[&ids[1], "--remove", "kept"]).expect_code(0);
+    stage.run("tag", &[&ids[2], "passing"]).expect_code(0);
+    fs::remove_file(stage.store().join("snapshots.json")).unwrap();
+    stage.run("repair", &[]).expect_code(0);
+    let args = ["--max-snapshots", "0", "--keep-tag", "release 7", "-n"];
+    let ran = stage.run("prune", &args).expect_code(0);
+    let line = |id: &str| ran.stdout.lines().find(|line| line.starts_with(id)).unwrap().to_owned();
+    assert_eq!(line(&ids[0]), format!("{}  kept: pinned", ids[0]));
+    assert_eq!(line(&ids[1]), format!("{}  kept: tagged release 7", ids[1]));
+    assert!(line(&ids[2]).contains("would be deleted: more than 0 snapshots"), "{}", ran.stdout);
+    assert_eq!(line(&ids[3]), format!("{}  kept: the newest", ids[3]));
+    assert!(ran.stdout.lines().last().unwrap().contains("becomes free"), "{}", ran.stdout);
+    stage.run("prune", &args[..4]).expect_code(0);
+    let left = stage.run("list", &["--json"]).json();
+    let left: Vec<&str> = left.as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
+    assert_eq!(left, [&ids[0], &ids[1], &ids[3]]);
+
+    stage.run("pin", &["snapshot-5", "--json"]).expect_error(10, "validation");
+    stage.run("tag", &[&ids[0], "a\nb", "--json"]).expect_error(2, "validation");
+    stage.run("tag", &[&ids[0], "--json"]).expect_error(2, "validation");
+    let state = stage.snapshot(&ids[0]).join("state.json");
+    fs::write(&state, "{}").unwrap();
+    let refused = stage.run("unpin", &[&ids[0], "--json"]).expect_error(4, "integrity");
+    assert!(refused.contains("state.json"), "{refused}");
+    assert_eq!(fs::read(&state).unwrap(), b"{}", "what cannot be read is left as it is");
+}
+
+#[test]
 fn repair_rebuilds_the_catalogue() {
     let stage = Stage::new();
     let id = stage.create();

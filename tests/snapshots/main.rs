@@ -6,6 +6,7 @@ mod damage;
 #[path = "../native/mod.rs"]
 mod native;
 mod operations;
+mod retention;
 mod scale;
 
 use std::collections::BTreeSet;

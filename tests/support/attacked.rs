@@ -13,8 +13,8 @@ use cowlog::store::UndoState;
 
 use super::process::{contents, cowlog, strays};
 
-pub const VERBS: [&str; 10] =
-    ["create", "copy", "restore", "replace", "undo", "delete", "prune", "repair", "verify", "list"];
+pub const VERBS: [&str; 11] =
+    ["create", "copy", "restore", "replace", "undo", "pin", "delete", "prune", "repair", "verify", "list"];
 
 /// A log and a store that commands are run on.
 pub struct Stage {
@@ -116,7 +116,7 @@ impl Stage {
                 self.manager().restore_id("latest", RestoreOptions::replace()).expect("replaced");
                 &mut command
             }
-            "delete" => command.arg(&oldest),
+            "delete" | "pin" => command.arg(&oldest),
             "prune" => command.args(["--max-snapshots", "1"]),
             "verify" => command.args(["--level", "deep", "--all"]),
             "repair" | "list" => {
@@ -199,6 +199,12 @@ pub fn check(stage: &Stage, verb: &str, before: &BTreeSet<String>, ended: bool, 
             "{told}: {after:?} of {before:?}"
         ),
         _ => assert!(gone.is_empty() && new.is_empty(), "{told}: {gone:?} {new:?}"),
+    }
+    for snapshot in manager.list().expect("a list").into_iter().filter(|_| verb == "pin") {
+        let oldest = Some(&snapshot.id) == before.first();
+        assert!(!snapshot.pinned || oldest, "{told}: {} is pinned", snapshot.id);
+        assert!(snapshot.pinned || !(oldest && ended), "{told}: the pin was acknowledged");
+        manager.set_pinned(&snapshot.id, false).unwrap_or_else(|e| panic!("{told}: {e}"));
     }
     if stage.target().exists() {
         let restored = contents(&stage.target());

@@ -11,8 +11,14 @@ use cowlog::store::Scope;
 
 use crate::units::{parse_bytes, parse_duration};
 
+mod doctor;
+mod label;
+mod prune;
 mod restore;
 
+pub use doctor::Doctor;
+pub use label::{Pins, Tag};
+pub use prune::Prune;
 pub use restore::{Restore, RestoreMethod, Undo};
 
 const EXIT_CODES: &str = "\
@@ -88,11 +94,21 @@ pub enum Command {
     Delete(Delete),
     /// Delete what the rules no longer keep
     Prune(Prune),
+    /// Keep snapshots whatever the rules say
+    #[command(after_help = "Example:\n  cowlog pin data/orders-0 latest")]
+    Pin(Pins),
+    /// Leave snapshots to the rules again
+    #[command(after_help = "Example:\n  cowlog unpin data/orders-0 snapshot-1735998123000")]
+    Unpin(Pins),
+    /// Give a snapshot tags, or take them away
+    Tag(Tag),
     /// Create, prune, verify and try out snapshots by the clock, as a configuration says
     Run(Run),
     /// The same, with an HTTP API, metrics and a web console
     #[cfg(feature = "console")]
     Serve(crate::serve::args::Serve),
+    /// Say what stands in the way of good snapshots, and what to do about it
+    Doctor(Doctor),
     /// Rebuild the catalogue from the directories and remove what a dead process left
     Repair(Repair),
     /// Measure what a snapshot costs on a disk of yours, beside cp, rsync and restic
@@ -137,6 +153,7 @@ impl Part {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog topics data")]
 pub struct Topics {
     /// A directory of partitions
     #[arg(value_name = "DATA_DIR", value_hint = ValueHint::DirPath)]
@@ -144,6 +161,7 @@ pub struct Topics {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog create data/orders-0 --tag before-upgrade")]
 pub struct Create {
     /// A log directory, or a directory of log directories; several are the log.dirs of one broker
     #[arg(value_name = "SRC", required = true, value_hint = ValueHint::DirPath)]
@@ -197,6 +215,7 @@ pub enum WriterProfile {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog list data/orders-0")]
 pub struct List {
     #[command(flatten)]
     pub source: Source,
@@ -205,6 +224,7 @@ pub struct List {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog show data/orders-0 latest")]
 pub struct Show {
     #[command(flatten)]
     pub source: Source,
@@ -220,6 +240,7 @@ pub struct Show {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog space data/orders-0")]
 pub struct Space {
     #[command(flatten)]
     pub source: Source,
@@ -234,6 +255,7 @@ pub struct Space {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog verify data/orders-0 latest")]
 pub struct Verify {
     #[command(flatten)]
     pub source: Source,
@@ -262,6 +284,7 @@ pub enum VerifyLevel {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog delete data/orders-0 snapshot-1735998123000 --dry-run")]
 pub struct Delete {
     #[command(flatten)]
     pub source: Source,
@@ -274,35 +297,7 @@ pub struct Delete {
 }
 
 #[derive(Debug, Args)]
-pub struct Prune {
-    #[command(flatten)]
-    pub source: Source,
-    #[command(flatten)]
-    pub part: Part,
-    /// How many snapshots to keep [default: 5]
-    #[arg(long, value_name = "N", env = "COWLOG_MAX_SNAPSHOTS", hide_env_values = true)]
-    pub max_snapshots: Option<usize>,
-    /// How old a snapshot may become [default: 24h]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, env = "COWLOG_RETENTION", hide_env_values = true)]
-    pub retention: Option<Duration>,
-    /// Keep the newest of each of the last N hours that have a snapshot
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub keep_hourly: usize,
-    /// The same by UTC day
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub keep_daily: usize,
-    /// The same by ISO week
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub keep_weekly: usize,
-    /// The same by month
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub keep_monthly: usize,
-    /// Show what would go, and why
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog run --once --config /etc/cowlog/cowlog.toml")]
 pub struct Run {
     /// What is to be done, and when
     #[arg(long, value_name = "FILE", env = "COWLOG_CONFIG", default_value = "/etc/cowlog/cowlog.toml",
@@ -314,6 +309,7 @@ pub struct Run {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog repair data/orders-0")]
 pub struct Repair {
     #[command(flatten)]
     pub source: Source,
@@ -323,6 +319,7 @@ pub struct Repair {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog bench /var/lib/kafka")]
 pub struct Bench {
     /// A directory on that disk; what is made in it is removed again
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -333,6 +330,7 @@ pub struct Bench {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog demo --keep demo")]
 pub struct Demo {
     /// Play it in DIR, which must not exist yet, and leave everything there
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -352,6 +350,7 @@ fn parse_log_size(text: &str) -> Result<u64, String> {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cowlog completions bash > /etc/bash_completion.d/cowlog")]
 pub struct Completions {
     /// The shell
     pub shell: Shell,
@@ -381,6 +380,20 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_is_understood() {
+        for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.strip_prefix("Example:\n").or_else(|| help.strip_prefix("Examples:\n"));
+            let examples = examples.unwrap_or_else(|| panic!("{} has no example", command.get_name()));
+            for example in examples.lines().map(str::trim) {
+                let typed = example.split(['>', '|']).next().unwrap().split_whitespace();
+                let cli = Cli::try_parse_from(typed).unwrap_or_else(|e| panic!("{example}: {e}"));
+                drop(cli);
+            }
+        }
     }
 
     #[test]

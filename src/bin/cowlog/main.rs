@@ -66,9 +66,13 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         Command::Undo(args) => commands::undo::run(session, args),
         Command::Delete(args) => commands::delete::run(session, args),
         Command::Prune(args) => commands::prune::run(session, args),
+        Command::Pin(args) => commands::label::pin(session, args, true),
+        Command::Unpin(args) => commands::label::pin(session, args, false),
+        Command::Tag(args) => commands::label::tag(session, args),
         Command::Run(_) => Ok(DONE),
         #[cfg(feature = "console")]
         Command::Serve(_) => Ok(DONE),
+        Command::Doctor(args) => commands::doctor::run(session, args),
         Command::Repair(args) => commands::repair::run(session, args),
         Command::Completions(args) => commands::completions::run(session, args),
         Command::Bench(args) => bench::run(session, args),

@@ -2,17 +2,7 @@
 
 use std::time::Duration;
 
-pub use cowlog::units::{parse_bytes, parse_duration};
-
-const BINARY: [(&str, u64); 5] =
-    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("PiB", 1 << 50)];
-
-/// `0 B`, `999 B`, `1.5 MiB`: three figures at most behind the first, binary units.
-pub fn bytes(n: u64) -> String {
-    let Some((name, factor)) = BINARY.iter().rev().find(|(_, factor)| n >= *factor) else { return format!("{n} B") };
-    let value = n as f64 / *factor as f64;
-    if value >= 99.95 { format!("{value:.0} {name}") } else { format!("{value:.1} {name}") }
-}
+pub use cowlog::units::{bytes, parse_bytes, parse_duration};
 
 /// `0.8 ms`, `12 ms`, `1.24 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn duration(d: Duration) -> String {

@@ -1,6 +1,6 @@
 //! Pruning the snapshots of a source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -32,6 +32,12 @@ pub(super) struct Prune {
     max_snapshots: Option<usize>,
     /// How old at most: `24h`, `7d`.
     retention: Option<String>,
+    /// The newest N.
+    last: Option<usize>,
+    /// Those that are not older than this: `7d`.
+    within: Option<String>,
+    /// Those that have one of these tags.
+    tags: Option<BTreeSet<String>>,
     /// The newest of each of the last N hours that have one.
     hourly: Option<usize>,
     /// The same by UTC day.
@@ -117,6 +123,12 @@ fn policy(body: &Prune, keep: &Policy) -> Result<Policy, Problem> {
             Some(text) => parse_duration(text).map_err(Problem::bad_request)?,
             None => keep.retention_time,
         },
+        keep_last: body.last.unwrap_or(keep.keep_last),
+        keep_within: match &body.within {
+            Some(text) => parse_duration(text).map_err(Problem::bad_request)?,
+            None => keep.keep_within,
+        },
+        keep_tags: body.tags.clone().unwrap_or_else(|| keep.keep_tags.clone()),
         keep_hourly: body.hourly.unwrap_or(keep.keep_hourly),
         keep_daily: body.daily.unwrap_or(keep.keep_daily),
         keep_weekly: body.weekly.unwrap_or(keep.keep_weekly),

@@ -8,6 +8,9 @@ use cowlog::snapshot::AsTopicId;
 use super::{Part, Source};
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cowlog restore data/orders-0 latest --to back\n  cowlog restore data/orders-0 latest --replace"
+)]
 #[command(group(ArgGroup::new("where").required(true).args(["to", "replace", "into"])))]
 pub struct Restore {
     #[command(flatten)]
@@ -53,6 +56,7 @@ pub enum RestoreMethod {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cowlog undo data/orders-0\n  cowlog undo data/orders-0 --list")]
 pub struct Undo {
     #[command(flatten)]
     pub source: Source,

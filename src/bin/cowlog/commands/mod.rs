@@ -4,6 +4,8 @@ pub mod completions;
 mod contents;
 pub mod create;
 pub mod delete;
+pub mod doctor;
+pub mod label;
 pub mod list;
 pub mod prune;
 pub mod repair;

@@ -19,6 +19,9 @@ pub fn run(session: Session, args: args::Prune) -> Result<u8, Failure> {
     let plan = manager.plan_prune(&Policy {
         max_snapshots: args.max_snapshots.unwrap_or(defaults.max_snapshots),
         retention_time: args.retention.unwrap_or(defaults.retention_time),
+        keep_last: args.keep_last,
+        keep_within: args.keep_within.unwrap_or_default(),
+        keep_tags: args.keep_tags.into_iter().collect(),
         keep_hourly: args.keep_hourly,
         keep_daily: args.keep_daily,
         keep_weekly: args.keep_weekly,

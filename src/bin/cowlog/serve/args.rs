@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cowlog serve --demo\n  cowlog serve --config /etc/cowlog/cowlog.toml")]
 pub struct Serve {
     /// What is served, and what is to be done when
     #[arg(long, value_name = "FILE", env = "COWLOG_CONFIG", default_value = "/etc/cowlog/cowlog.toml",

@@ -1,0 +1,33 @@
+//! `cowlog pin`, `unpin` and `tag` as they were typed.
+
+use clap::Args;
+
+use super::Source;
+
+#[derive(Debug, Args)]
+pub struct Pins {
+    #[command(flatten)]
+    pub source: Source,
+    /// Which snapshots
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cowlog tag data/orders-0 latest release-7
+  cowlog tag data/orders-0 latest --remove release-7")]
+pub struct Tag {
+    #[command(flatten)]
+    pub source: Source,
+    /// Which snapshot
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// The tags that it gets
+    #[arg(value_name = "TAG", required_unless_present = "remove")]
+    pub tags: Vec<String>,
+    /// Take this one away; may be repeated
+    #[arg(long, value_name = "TAG")]
+    pub remove: Vec<String>,
+}
