@@ -26,6 +26,13 @@ fn usual(log: &Path) -> SnapshotManager {
     manager(log, |_| {})
 }
 
+/// What the doctor says about something, with the advice.
+fn doctor(source: &Path, about: &str) -> String {
+    let found = usual(source).doctor().expect("a checkup").findings;
+    let of_it = found.into_iter().filter(|f| f.about == about);
+    of_it.map(|f| format!("{} {}\n", f.what, f.advice.unwrap_or_default())).collect()
+}
+
 fn whole(snaps: &SnapshotManager) -> usize {
     let all = snaps.list().expect("a list");
     for snapshot in &all {
@@ -47,6 +54,9 @@ fn reflinks_where_there_are_any_and_hard_links_elsewhere() {
         let Some(mount) = Mount::new(kind) else { continue };
         let log = mount.path().join("orders-0");
         make_old_log(&log, 300);
+        let said = doctor(&log, "methods");
+        let by = if kind == Kind::Ext4 { "shared by hard link; no reflinks" } else { "shared by reflink" };
+        assert!(said.contains(by), "{kind}: {said}");
         let made = usual(&log).create().run().expect("a snapshot").snapshot;
         let sealed = (made.num_segments - 1) * 3;
         let expected = if kind == Kind::Ext4 { Method::Hardlink } else { Method::Reflink };
@@ -97,6 +107,8 @@ fn a_source_that_is_a_mount_point_is_told_what_to_do() {
     let Some(xfs) = Mount::new(Kind::Xfs) else { return };
     make_old_log(&xfs.path().join("orders-0"), 30);
     fs::write(xfs.path().join("meta.properties"), "version=1\n").expect("written");
+    let said = doctor(xfs.path(), "store");
+    assert!(said.contains("one level down"), "{said}");
     let refused = manager(xfs.path(), |c| c.max_copy = Some(1)).create().run().expect_err("nothing is shared");
     assert!(refused.hint().is_some_and(|hint| hint.contains("below the mount point")), "{refused:?}");
 }

@@ -320,6 +320,39 @@ fn usage_errors_exit_with_2() {
     assert_eq!(version, format!("cowlog {}\n", env!("CARGO_PKG_VERSION")));
 }
 
+/// `groff` is the judge: it warns of what it does not understand.
+#[test]
+fn every_command_has_a_manual_page() {
+    let stage = Stage::new();
+    let dir = stage.path("man1");
+    run(cowlog().args(["man", "--to"]).arg(&dir)).expect_code(0);
+    let help = run(cowlog().arg("--help")).stdout;
+    let commands = help.split_once("Commands:").unwrap().1.split("Options:").next().unwrap();
+    let verbs: Vec<&str> = commands.lines().filter_map(|l| l.strip_prefix("  ")?.split(' ').next()).collect();
+    let verbs: Vec<&str> = verbs.into_iter().filter(|verb| !verb.is_empty()).collect();
+    assert!(verbs.contains(&"restore") && verbs.contains(&"man"), "{verbs:?}");
+    let mut pages: Vec<String> = verbs.iter().map(|verb| format!("cowlog-{verb}.1")).collect();
+    pages.push("cowlog.1".into());
+    for page in &pages {
+        let page = dir.join(page);
+        let checked = std::process::Command::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(&page).output();
+        let checked = match checked {
+            Err(_) if std::env::var_os("COWLOG_NO_SKIP").is_none() => {
+                return eprintln!("skipped, because groff is not here");
+            }
+            checked => checked.unwrap(),
+        };
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success() && said.is_empty(), "{}: {said}", page.display());
+        assert!(String::from_utf8_lossy(&checked.stdout).contains("xample"), "{}", page.display());
+    }
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), pages.len());
+    let printed = run(cowlog().args(["man", "restore"])).expect_code(0).stdout;
+    assert_eq!(printed, fs::read_to_string(dir.join("cowlog-restore.1")).unwrap());
+    run(cowlog().args(["man", "nothing", "--json"])).expect_error(2, "validation");
+    run(cowlog().args(["man", "--to"]).arg(stage.path("no/such")).arg("--json")).expect_error(1, "filesystem");
+}
+
 #[test]
 fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -5,6 +5,7 @@ mod commands;
 mod contract;
 mod damage;
 mod demo;
+mod doctor;
 mod documented;
 mod interrupt;
 mod places;

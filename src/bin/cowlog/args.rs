@@ -21,7 +21,16 @@ pub use label::{Pins, Tag};
 pub use prune::Prune;
 pub use restore::{Restore, RestoreMethod, Undo};
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
+Examples:
+  cowlog create data/orders-0      keep what is there now
+  cowlog list data/orders-0        what do I have?
+  cowlog verify data/orders-0      is it good?
+  cowlog space data/orders-0       what does it cost?
+  cowlog restore data/orders-0 --at '2026-11-23 14:00' --until '2026-11-23 14:00' --to as-it-was
+  cowlog restore data/orders-0 latest --replace
+  cowlog undo data/orders-0        the replacement was a mistake
+
 Exit codes:
   0    done
   1    failed: disk full, permission, I/O
@@ -36,7 +45,7 @@ An ID is `latest`, `snapshot-<digits>`, the digits alone, or the beginning of ei
 
 /// Instant, verified snapshots of segmented append-only logs
 #[derive(Debug, Parser)]
-#[command(name = "cowlog", version, disable_help_subcommand = true, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "cowlog", version, disable_help_subcommand = true, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -117,6 +126,8 @@ pub enum Command {
     Demo(Demo),
     /// Print a completion script for a shell
     Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
     /// Append to a log until standard input ends (the second process of the demo)
     #[command(hide = true)]
     DemoWriter(DemoWriter),
@@ -354,6 +365,20 @@ fn parse_log_size(text: &str) -> Result<u64, String> {
 pub struct Completions {
     /// The shell
     pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cowlog man restore | man -l -
+  cowlog man --to /usr/local/share/man/man1")]
+pub struct Man {
+    /// The command whose page is printed; without it that of cowlog itself
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
+    /// Write all pages into this directory instead
+    #[arg(long, value_name = "DIR", conflicts_with = "command", value_hint = ValueHint::DirPath)]
+    pub to: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

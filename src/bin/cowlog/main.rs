@@ -75,6 +75,7 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         Command::Doctor(args) => commands::doctor::run(session, args),
         Command::Repair(args) => commands::repair::run(session, args),
         Command::Completions(args) => commands::completions::run(session, args),
+        Command::Man(args) => commands::man::run(session, args),
         Command::Bench(args) => bench::run(session, args),
         Command::Demo(args) => demo::run(session, args),
         Command::DemoWriter(args) => demo::writer::run(&args.log),

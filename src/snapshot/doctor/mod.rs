@@ -92,7 +92,8 @@ impl fmt::Display for Verdict {
 
 impl SnapshotManager {
     /// Looks at the source, at its store or the place where one would be, and at what this user may do there. What can be
-    /// shared is found out by trying, in a directory that is removed again. Nothing else is written, and of the files only
+    /// shared is found out by trying, in a directory that is removed again. Nothing else is written but the lock file of a native
+    /// log that has none yet, and of the files only
     /// the manifests of the newest snapshot are read: [`verify`](Self::verify) tells of damage.
     ///
     /// A directory that is no source is looked at as a place for one.

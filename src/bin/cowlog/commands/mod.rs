@@ -7,6 +7,7 @@ pub mod delete;
 pub mod doctor;
 pub mod label;
 pub mod list;
+pub mod man;
 pub mod prune;
 pub mod repair;
 pub mod restore;
