@@ -28,6 +28,9 @@ pub(super) struct Source {
     pub(super) health: Health,
     /// How many snapshots there are.
     pub(super) snapshots: usize,
+    /// Which, oldest first.
+    #[serde(skip)]
+    pub(super) ids: Vec<String>,
     /// How many of them are known to be damaged.
     pub(super) damaged: usize,
     /// The latest.
@@ -284,6 +287,7 @@ impl App {
             store: store.map(|path| path.to_string_lossy().into_owned()),
             health,
             snapshots: listed.len(),
+            ids: listed.iter().map(|s| s.id.clone()).collect(),
             damaged,
             newest: listed.last().map(|s| Newest { id: s.id.clone(), timestamp_ms: s.timestamp_ms }),
             newest_verified: listed.iter().rev().find(|s| s.verified.as_ref().is_some_and(|v| v.ok)).map(|s| {

@@ -7,6 +7,7 @@ mod changes;
 mod crowd;
 mod documented;
 mod generated;
+mod held;
 mod kills;
 mod limits;
 mod metrics;
