@@ -11,6 +11,7 @@ mod held;
 mod kills;
 mod limits;
 mod metrics;
+mod middles;
 #[path = "../support/mounts.rs"]
 #[allow(dead_code)]
 mod mounts;
