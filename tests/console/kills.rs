@@ -70,8 +70,8 @@ fn what_is_under_way_when_it_is_told_to_end_is_undone_or_ends() {
 /// The result that the audit log has last of a job.
 fn audited(place: &Place, job: &str) -> String {
     let text = std::fs::read_to_string(place.path("state/audit.jsonl")).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let last = lines.filter(|line| line["job"] == job).last();
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let last = lines.rfind(|line| line["job"] == job);
     last.unwrap_or_else(|| panic!("nothing is noted of {job}"))["result"].as_str().unwrap().to_owned()
 }
 
