@@ -12,6 +12,9 @@ use cowlog::schedule::{Config, Memory, Outcome, Scheduler, SourceConfig, SourceM
 use cowlog::snapshot::SnapshotConfig;
 use cowlog::{BatchBuilder, Level, Log, SnapshotManager};
 
+#[path = "schedule/weeks.rs"]
+mod weeks;
+
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;

@@ -26,7 +26,7 @@ pub(super) struct App {
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) jobs: Arc<Jobs>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) held: HeldBytes,
+    pub(super) held: Arc<HeldBytes>,
     pub(super) audit: Arc<Audit>,
     pub(super) refusals: Refusals,
     pub(super) limits: Limits,

@@ -99,15 +99,15 @@ const DOCUMENT_POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 async fn scrape(State(app): State<Shared>, _: Reader) -> Result<Response, Problem> {
-    let (text, newest) = app
+    let (text, seen) = app
         .read(|app| {
             let sources = app.overview();
             let text = app.metrics.scrape(&sources, &app.held, app.jobs.running(), app.base.clock.now());
-            let newest = sources.iter().map(|source| source.newest.as_ref().map(|newest| newest.id.clone())).collect();
-            Ok((text.map_err(|e| Problem::fault(e.to_string()))?, newest))
+            let seen = sources.into_iter().map(|source| (source.name, source.ids)).collect();
+            Ok((text.map_err(|e| Problem::fault(e.to_string()))?, seen))
         })
         .await?;
-    app.count_held(newest);
+    app.count_held(seen);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 

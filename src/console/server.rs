@@ -102,7 +102,7 @@ impl Server {
             scheduler: Arc::new(scheduler),
             jobs,
             metrics,
-            held: HeldBytes::default(),
+            held: Arc::new(HeldBytes::default()),
             audit,
             refusals: Refusals::default(),
             limits: Limits::new(serve.rate),
@@ -202,6 +202,7 @@ impl Server {
         self.app.stopping.send_replace(true);
         self.app.jobs.stop();
         self.app.scheduler.stop();
+        self.app.held.stop();
         self.handle.graceful_shutdown(Some(GRACE));
         while Instant::now() < until && !(self.scheduling.is_finished() && self.app.jobs.running() == 0) {
             std::thread::sleep(Duration::from_millis(10));

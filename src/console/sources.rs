@@ -28,6 +28,9 @@ pub(super) struct Source {
     pub(super) health: Health,
     /// How many snapshots there are.
     pub(super) snapshots: usize,
+    /// Which, oldest first.
+    #[serde(skip)]
+    pub(super) ids: Vec<String>,
     /// How many of them are known to be damaged.
     pub(super) damaged: usize,
     /// The latest.
@@ -207,46 +210,25 @@ impl App {
 
     /// The snapshot that `<source>~<id>` names, or an id alone where only one source has it.
     pub(super) fn find(&self, reference: &str) -> Result<Found, Problem> {
+        let mut found = Vec::new();
         if let Some((name, id)) = reference.split_once('~') {
             let source = self.source(name)?;
             let query: IdQuery = id.parse()?;
             let manager = self.manager(&source)?;
             // Of a damaged snapshot `get` tells only the damage.
-            let listed = manager.list()?;
-            let ids: Vec<SnapshotId> = listed
-                .iter()
-                .filter(|s| !query.is_latest() || source.part != Scope::All || is_whole(&s.scope))
-                .filter_map(|s| s.id.parse().ok())
-                .collect();
-            return match query.resolve(&ids)? {
-                Some(id) => Ok(Found { source, id: id.to_string() }),
-                None => Err(Problem::not_found(format!("{name} has no snapshot {id}"))),
-            };
+            let mut listed = manager.list()?;
+            listed.retain(|s| !query.is_latest() || source.part != Scope::All || is_whole(&s.scope));
+            found.push((source, meant(&query, &listed)));
+            return one_of(found, reference, || format!("{name} has no snapshot {id}"));
         }
         let query: IdQuery = reference.parse()?;
         let config = self.scheduler.config();
-        let mut found = Vec::new();
         for source in &config.sources {
             // One source that cannot be read does not hide the others.
             let Ok(listed) = self.snapshots(source, &config) else { continue };
-            let ids: Vec<SnapshotId> = listed.iter().filter_map(|s| s.id.parse().ok()).collect();
-            match query.resolve(&ids) {
-                Ok(Some(id)) => found.push((source, id.to_string())),
-                Ok(None) => {}
-                Err(e) => return Err(e.into()),
-            }
+            found.push((source.clone(), meant(&query, &listed)));
         }
-        match found.as_slice() {
-            [] => Err(Problem::not_found(format!("no source has a snapshot {reference}"))),
-            [(source, id)] => Ok(Found { source: (*source).clone(), id: id.clone() }),
-            several => {
-                let candidates: Vec<String> =
-                    several.iter().map(|(source, id)| format!("{}~{id}", source.name)).collect();
-                let detail = format!("{reference} could be any of {}", candidates.join(", "));
-                let problem = Problem::bad_request(detail).hint("name it with its source");
-                Err(Problem { candidates, type_: "urn:cowlog:problem:ambiguous-id".into(), ..problem })
-            }
-        }
+        one_of(found, reference, || format!("no source has a snapshot {reference}"))
     }
 
     /// All sources, as they are now.
@@ -284,6 +266,7 @@ impl App {
             store: store.map(|path| path.to_string_lossy().into_owned()),
             health,
             snapshots: listed.len(),
+            ids: listed.iter().map(|s| s.id.clone()).collect(),
             damaged,
             newest: listed.last().map(|s| Newest { id: s.id.clone(), timestamp_ms: s.timestamp_ms }),
             newest_verified: listed.iter().rev().find(|s| s.verified.as_ref().is_some_and(|v| v.ok)).map(|s| {
@@ -326,6 +309,42 @@ fn task_state(source: &SourceConfig, task: Task, memory: &SourceMemory, now: i64
         failures: past.failures,
         failing,
     })
+}
+
+fn meant(query: &IdQuery, listed: &[SnapshotInfo]) -> Vec<String> {
+    let ids: Vec<SnapshotId> = listed.iter().filter_map(|s| s.id.parse().ok()).collect();
+    query.meant(&ids).iter().map(ToString::to_string).collect()
+}
+
+/// Of each source so many candidates are named.
+const SHOWN: usize = 8;
+
+/// The one that was found, by source.
+fn one_of(
+    mut found: Vec<(SourceConfig, Vec<String>)>,
+    reference: &str,
+    none: impl FnOnce() -> String,
+) -> Result<Found, Problem> {
+    found.retain(|(_, ids)| !ids.is_empty());
+    if let [(source, ids)] = found.as_slice()
+        && let [id] = ids.as_slice()
+    {
+        return Ok(Found { source: source.clone(), id: id.clone() });
+    }
+    if found.is_empty() {
+        return Err(Problem::not_found(none()));
+    }
+    let named = |(source, ids): &(SourceConfig, Vec<String>)| -> Vec<String> {
+        ids.iter().take(SHOWN).map(|id| format!("{}~{id}", source.name)).collect()
+    };
+    let candidates: Vec<String> = found.iter().flat_map(named).collect();
+    let more = match found.iter().map(|(_, ids)| ids.len().saturating_sub(SHOWN)).sum() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let detail = format!("{reference} could be any of {}{more}", candidates.join(", "));
+    let problem = Problem::bad_request(detail).hint("name it with its source, and all digits of its id");
+    Err(Problem { candidates, type_: "urn:cowlog:problem:ambiguous-id".into(), ..problem })
 }
 
 pub(super) fn is_damaged(snapshot: &SnapshotInfo) -> bool {

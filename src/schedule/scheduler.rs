@@ -136,12 +136,18 @@ impl Scheduler {
 
     /// Does what is due until [`stop`](Self::stop) is called.
     pub fn run(&self) {
-        self.work(None);
+        self.work(None, None);
+    }
+
+    /// The same by a clock that does not go by itself: whenever nothing is being done, `pass` lets so much time pass as would
+    /// be slept.
+    pub fn run_by(&self, mut pass: impl FnMut(Duration)) {
+        self.work(None, Some(&mut pass));
     }
 
     /// Does once what is due now, and what becomes due by that.
     pub fn run_once(&self) {
-        self.work(Some(BTreeSet::new()));
+        self.work(Some(BTreeSet::new()), None);
     }
 
     /// Cancels what is being done, which undoes what it had begun, and lets [`run`](Self::run) end.
@@ -182,7 +188,7 @@ impl Scheduler {
         self.lock().config.clone()
     }
 
-    fn work(&self, mut once: Option<BTreeSet<(String, Task)>>) {
+    fn work(&self, mut once: Option<BTreeSet<(String, Task)>>, mut pass: Option<&mut dyn FnMut(Duration)>) {
         std::thread::scope(|threads| {
             let mut inner = self.lock();
             loop {
@@ -205,8 +211,16 @@ impl Scheduler {
                     Some(next) => Duration::from_millis(u64::try_from(next.saturating_sub(now)).unwrap_or(0)),
                     None => LONGEST_SLEEP,
                 };
-                let woken = self.changed.wait_timeout(inner, wait.clamp(Duration::from_millis(1), LONGEST_SLEEP));
-                inner = woken.unwrap_or_else(PoisonError::into_inner).0;
+                let wait = wait.clamp(Duration::from_millis(1), LONGEST_SLEEP);
+                inner = match &mut pass {
+                    // It may call the scheduler.
+                    Some(pass) if idle => {
+                        drop(inner);
+                        pass(wait);
+                        self.lock()
+                    }
+                    _ => self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0,
+                };
             }
         });
     }

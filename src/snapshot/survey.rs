@@ -92,15 +92,20 @@ pub struct SegmentCopies {
 impl Space {
     /// What deleting these snapshots together would free: more than the sum of each alone.
     pub fn freed_by<S: AsRef<str>>(&self, ids: &[S]) -> Bounds {
-        let chosen: HashSet<u32> =
-            self.ids.iter().zip(0..).filter(|(id, _)| is_one_of(id, ids)).map(|(_, n)| n).collect();
+        let chosen = self.members(ids);
         self.pieces.freed(|member| chosen.contains(&member))
     }
-}
 
-fn is_one_of<S: AsRef<str>>(id: &SnapshotId, ids: &[S]) -> bool {
-    let id = id.to_string();
-    ids.iter().any(|one| one.as_ref() == id)
+    /// What these snapshots use and only the store keeps alive, be it by others as well.
+    pub fn held_by<S: AsRef<str>>(&self, ids: &[S]) -> Bounds {
+        let chosen = self.members(ids);
+        self.pieces.held(|member| chosen.contains(&member))
+    }
+
+    fn members<S: AsRef<str>>(&self, ids: &[S]) -> HashSet<u32> {
+        let ids: HashSet<&str> = ids.iter().map(AsRef::as_ref).collect();
+        self.ids.iter().zip(0..).filter(|(id, _)| ids.contains(id.to_string().as_str())).map(|(_, n)| n).collect()
+    }
 }
 
 impl SnapshotManager {

@@ -123,23 +123,28 @@ impl IdQuery {
         self.0 == Query::Latest
     }
 
+    /// Those of `ids` that may be meant, in ascending order. An exact one is the only one.
+    pub fn meant(&self, ids: &[SnapshotId]) -> Vec<SnapshotId> {
+        let digits = match &self.0 {
+            Query::Latest => return ids.iter().max().copied().into_iter().collect(),
+            Query::Digits(digits) => digits,
+        };
+        let mut fitting: Vec<SnapshotId> =
+            ids.iter().filter(|id| id.0.to_string().starts_with(digits)).copied().collect();
+        fitting.sort_unstable();
+        match fitting.iter().find(|id| id.0.to_string() == *digits) {
+            Some(exact) => vec![*exact],
+            None => fitting,
+        }
+    }
+
     /// The one of `ids` that is meant; `None` where there is none.
     ///
     /// # Errors
     ///
     /// `AmbiguousId` where a beginning fits several.
     pub fn resolve(&self, ids: &[SnapshotId]) -> Result<Option<SnapshotId>> {
-        let digits = match &self.0 {
-            Query::Latest => return Ok(ids.iter().max().copied()),
-            Query::Digits(digits) => digits,
-        };
-        let mut fitting: Vec<SnapshotId> =
-            ids.iter().filter(|id| id.0.to_string().starts_with(digits)).copied().collect();
-        fitting.sort_unstable();
-        if let Some(exact) = fitting.iter().find(|id| id.0.to_string() == *digits) {
-            return Ok(Some(*exact));
-        }
-        match fitting.as_slice() {
+        match self.meant(ids).as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(*one)),
             many => {
@@ -148,7 +153,8 @@ impl IdQuery {
                 if many.len() > SHOWN {
                     candidates.push(format!("{} more", many.len() - SHOWN));
                 }
-                Err(ValidationError::AmbiguousId { given: digits.clone(), candidates }.into())
+                let given = self.to_string().trim_start_matches(PREFIX).to_owned();
+                Err(ValidationError::AmbiguousId { given, candidates }.into())
             }
         }
     }

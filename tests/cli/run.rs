@@ -130,15 +130,19 @@ fn what_a_killed_one_was_doing_is_told_and_done_again() {
 fn the_units_are_sound() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd");
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
-    for (name, command) in
-        [("cowlog.service", "cowlog run --config"), ("cowlog-once.service", "cowlog run --once --config")]
-    {
+    // Whoever serves has this machine's network, the others have none.
+    let served = &["IPAddressDeny=any", "IPAddressAllow=localhost", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"];
+    for (name, command, network) in [
+        ("cowlog.service", "cowlog run --config", &["PrivateNetwork=yes"][..]),
+        ("cowlog-once.service", "cowlog run --once --config", &["PrivateNetwork=yes"]),
+        ("cowlog-serve.service", "cowlog serve --config", served),
+    ] {
         let unit = read(name);
+        let lines: Vec<&str> = unit.lines().collect();
         assert!(unit.contains(command), "{name}");
-        for hardened in
-            ["ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet=\n", "PrivateNetwork=yes"]
-        {
-            assert!(unit.contains(hardened), "{name}: {hardened}");
+        let hardened = ["ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "PrivateDevices=yes"];
+        for hardened in hardened.iter().chain(network) {
+            assert!(lines.contains(hardened), "{name}: {hardened}");
         }
     }
     assert!(read("cowlog-once.timer").contains("Persistent=true"));

@@ -1,87 +1,109 @@
-//! The server is killed in the middle of each kind of job, and started again.
+//! The server ends in the middle of each kind of job, killed or told to, and is started again.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::served::{ADMIN, OPERATE, Place};
+use crate::middles::{Caught, KINDS, Kind, catch, names, place};
+use crate::served::{Place, Served};
 
 #[test]
 fn what_was_interrupted_is_told_swept_and_not_lost() {
-    let place = Place::new();
-    place.fill("orders-0", 1 << 20, 500, 200_000);
-    place.configure("", &[("orders-0", "method = \"copy\"\nmax_copy = \"1GiB\"")]);
-    let mut interrupted = BTreeSet::new();
-    let mut kept = BTreeSet::new();
-    for round in 0..15u64 {
+    let place = place();
+    for kind in KINDS {
+        let Caught { mut served, job, kept } = catch(&place, kind);
+        served.signal(Signal::SIGKILL);
+        served.wait(Duration::from_secs(10));
+        drop(served);
+
         let served = place.serve();
-        let listed = served.get("/api/snapshots");
-        let there: BTreeSet<String> =
-            listed["snapshots"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap().to_owned()).collect();
-        assert!(kept.is_subset(&there), "{kept:?} were there, {there:?} are");
-        kept = there;
-        for job in served.get("/api/jobs?state=interrupted")["jobs"].as_array().unwrap() {
-            interrupted.insert(job["task"].as_str().unwrap().to_owned());
-            assert!(job["ended_ms"].is_i64(), "{job}");
+        let told = served.get(&format!("/api/jobs/{job}"));
+        assert_eq!((&told["state"], &told["task"]), (&json!("interrupted"), &json!(kind.task)), "{kind:?}: {told}");
+        assert!(told["ended_ms"].is_i64(), "{kind:?}: {told}");
+        assert!(audited(&place, &job).starts_with("interrupted"), "{kind:?}: {}", audited(&place, &job));
+        if kind.by_clock {
+            assert!(served.log().contains(&format!("{} was interrupted", kind.task)), "{}", served.log());
+            done_again(&served, kind, &job);
         }
-        assert_eq!(served.get("/api/jobs?state=running")["jobs"], json!([]));
-        if kept.is_empty() {
-            kept.insert(served.create("orders-0"));
-        }
-        let id = kept.last().unwrap().clone();
-        for left in std::fs::read_dir(place.path("restored")).unwrap() {
-            let left = left.unwrap();
-            assert!(!left.file_name().to_string_lossy().contains(".restoring"), "{left:?} is left behind");
-            std::fs::remove_dir_all(left.path()).unwrap();
-        }
-        let to = format!("back-{round}");
-        let (method, path, token, body) = match round % 5 {
-            0 => ("POST", "/api/snapshots".to_owned(), OPERATE, json!({ "source": "orders-0", "force": true })),
-            1 => ("POST", format!("/api/snapshots/{id}/verify"), OPERATE, json!({ "level": "deep" })),
-            2 => ("POST", format!("/api/snapshots/{id}/restore"), OPERATE, json!({ "to": to, "method": "copy" })),
-            3 => ("DELETE", format!("/api/snapshots/{id}"), ADMIN, Value::Null),
-            _ => ("POST", "/api/sources/orders-0/prune".to_owned(), ADMIN, json!({ "max_snapshots": 1 })),
+        nothing_is_lost(&served, kind, &kept);
+        // Whoever comes next sweeps.
+        served.create("orders-0");
+        nothing_is_left(&place, kind, false);
+        assert_eq!(served.get("/api/jobs?state=running")["jobs"], json!([]), "{kind:?}");
+    }
+}
+
+/// What is being done is undone, or ends; nothing waits to be swept.
+#[test]
+fn what_is_under_way_when_it_is_told_to_end_is_undone_or_ends() {
+    let place = place();
+    for kind in KINDS {
+        let Caught { mut served, job, kept } = catch(&place, kind);
+        served.signal(Signal::SIGTERM);
+        served.signal(Signal::SIGCONT);
+        let began = Instant::now();
+        assert_eq!(served.wait(Duration::from_secs(12)), Some(0), "{kind:?}: {}", served.log());
+        assert!(began.elapsed() < Duration::from_secs(10), "{kind:?}: {:?}", began.elapsed());
+        drop(served);
+        let back = place.path("restored/back").exists();
+        nothing_is_left(&place, kind, back);
+
+        let served = place.serve();
+        let told = served.get(&format!("/api/jobs/{job}"));
+        let ends = match kind.task {
+            // Its commit point was behind it.
+            "delete" => &["done"][..],
+            "restore" if back => &["done"],
+            "restore" | "drill" => &["interrupted"],
+            _ => &["done", "interrupted"],
         };
-        if round % 5 >= 3 {
-            // There must be something to lose.
-            served.create("orders-0");
-            let listed = served.get("/api/snapshots");
-            kept = BTreeSet::from([listed["snapshots"][0]["id"].as_str().unwrap().to_owned()]);
-            kept.remove(&id);
+        assert!(ends.contains(&told["state"].as_str().unwrap()), "{kind:?}: {told}");
+        if kind.by_clock && told["state"] == "interrupted" {
+            done_again(&served, kind, &job);
         }
-        std::thread::scope(|threads| {
-            let served = &served;
-            threads.spawn(move || {
-                let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-                let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", served.url));
-                let request = request
-                    .header("Authorization", format!("Bearer {token}"))
-                    .header("Content-Type", "application/json");
-                // It is killed meanwhile.
-                let _ = agent.run(request.body(body.to_string()).unwrap());
-            });
-            std::thread::sleep(Duration::from_millis(5 + 13 * (round / 5)));
-            served.signal(Signal::SIGKILL);
-        });
+        nothing_is_lost(&served, kind, &kept);
+        let _ = std::fs::remove_dir_all(place.path("restored/back"));
     }
-    let served = place.serve();
-    assert!(interrupted.len() >= 2, "hardly anything was interrupted: {interrupted:?}");
-    for snapshot in served.get("/api/snapshots")["snapshots"].as_array().unwrap() {
-        let path = format!("/api/snapshots/{}/verify", snapshot["ref"].as_str().unwrap());
-        let job = served.ended(&served.post(&path, json!({})).expect(202));
-        assert_eq!(job["state"], "done", "{job}");
+}
+
+/// The result that the audit log has last of a job.
+fn audited(place: &Place, job: &str) -> String {
+    let text = std::fs::read_to_string(place.path("state/audit.jsonl")).unwrap();
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let last = lines.rfind(|line| line["job"] == job);
+    last.unwrap_or_else(|| panic!("nothing is noted of {job}"))["result"].as_str().unwrap().to_owned()
+}
+
+/// What the clock asks for is done again by the next server, at once.
+fn done_again(served: &Served, kind: Kind, interrupted: &str) {
+    let began = Instant::now();
+    let number = |job: &Value| job["id"].as_str().unwrap()[1..].parse::<u64>().unwrap();
+    let interrupted = interrupted[1..].parse().unwrap();
+    loop {
+        let done = served.get("/api/jobs?source=orders-0&state=done");
+        let mut jobs = done["jobs"].as_array().unwrap().iter();
+        if jobs.any(|job| number(job) > interrupted && job["task"] == kind.task && job["by"] == "schedule") {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{kind:?}: {done}");
+        std::thread::sleep(Duration::from_millis(10));
     }
-    let _ = std::fs::remove_dir_all(place.path("restored/back"));
-    let job = served.ended(&served.post("/api/snapshots/orders-0~latest/restore", json!({ "to": "back" })).expect(202));
-    assert_eq!(job["state"], "done", "{job}");
-    let names = |path| -> Vec<String> {
-        let names = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| !name.starts_with("snapshot-")).collect()
-    };
-    assert_eq!(names(place.path("restored")), ["back"]);
-    let mut store = names(place.path("orders-0/.snapshots"));
-    store.sort();
-    assert_eq!(store, [".lock", "snapshots.json"]);
+}
+
+fn nothing_is_lost(served: &Served, kind: Kind, kept: &[String]) {
+    assert!(!kept.is_empty());
+    for id in kept {
+        let path = format!("/api/snapshots/orders-0~{id}/verify");
+        let answer = served.post(&path, json!({}));
+        assert_eq!(answer.status, 202, "{kind:?}: {}", answer.body);
+        let job = served.ended(&answer.expect(202));
+        assert_eq!(job["state"], "done", "{kind:?}: {job}");
+    }
+}
+
+fn nothing_is_left(place: &Place, kind: Kind, back: bool) {
+    assert_eq!(names(&place.path("restored")), ["back"][usize::from(!back)..], "{kind:?}");
+    assert_eq!(names(&place.path("drills")), [""; 0], "{kind:?}");
+    assert_eq!(names(&place.path("orders-0/.snapshots")), [".lock", "snapshots.json"], "{kind:?}");
 }

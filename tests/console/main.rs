@@ -7,9 +7,11 @@ mod changes;
 mod crowd;
 mod documented;
 mod generated;
+mod held;
 mod kills;
 mod limits;
 mod metrics;
+mod middles;
 #[path = "../support/mounts.rs"]
 #[allow(dead_code)]
 mod mounts;

@@ -10,7 +10,7 @@ use crate::served::{ADMIN, Place, READ, Served, damage};
 
 /// A family: its type, and its samples: name, labels, value.
 #[derive(Debug, Default)]
-struct Family {
+pub struct Family {
     kind: String,
     samples: Vec<(String, BTreeMap<String, String>, f64)>,
 }
@@ -90,14 +90,14 @@ fn whole(name: &str, family: &Family) {
     }
 }
 
-fn scrape(served: &Served) -> BTreeMap<String, Family> {
+pub fn scrape(served: &Served) -> BTreeMap<String, Family> {
     let answer = served.ask("GET", "/metrics", READ, &[], None);
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
     parse(&answer.body)
 }
 
-fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+pub fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let samples = families.values().flat_map(|family| &family.samples);
     let mut fitting =
         samples.filter(|(n, has, _)| n == name && labels.iter().all(|(k, v)| has.get(*k).is_some_and(|h| h == v)));
@@ -268,35 +268,4 @@ fn alerts_dashboard_and_page_name_what_is_and_all_of_it() {
     for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         assert!(page.contains(&format!("| `{alert}`")), "{alert} is not described");
     }
-}
-
-#[test]
-fn what_only_the_snapshots_keep_alive_is_counted_beside() {
-    let place = Place::new();
-    let log = place.path("kept");
-    place.append("kept", 50);
-    place.configure("", &[("kept", "")]);
-    let served = place.serve();
-    let create = || served.post("/api/snapshots", json!({"source": "kept", "force": true})).expect(201);
-    create();
-    let held = || value(&scrape(&served), "cowlog_snapshot_bytes", &[("source", "kept"), ("kind", "held")]);
-    let until = |is: &dyn Fn(f64) -> bool| {
-        let began = Instant::now();
-        loop {
-            match held() {
-                Some(bytes) if is(bytes) => return bytes,
-                bytes => assert!(began.elapsed() < Duration::from_secs(30), "{bytes:?}"),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    let space = || cowlog::SnapshotManager::open(&log).unwrap().space().unwrap().held.most as f64;
-    let first = until(&|_| true);
-    assert_eq!(first, space());
-    place.append("kept", 50);
-    create();
-    // What each snapshot has copied, no other holds.
-    let second = until(&|bytes| bytes != first);
-    assert!(second > first);
-    assert_eq!(second, space());
 }

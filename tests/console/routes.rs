@@ -235,6 +235,24 @@ fn a_snapshot_is_named_with_its_source_or_alone_where_that_is_enough() {
     let problem = served.ask("GET", &format!("/api/snapshots/{id}"), READ, &[], None).problem(400, "ambiguous-id");
     assert_eq!(problem["candidates"], json!([format!("orders-0~{id}"), format!("one~{id}")]));
     assert_eq!(served.get(&format!("/api/snapshots/one~{id}"))["source"], "one");
+    // A beginning that fits several of one source hides those of no other.
+    let second = served.create("orders-0");
+    let beginning = &digits[..3];
+    let [first, second, other] =
+        [("orders-0", &id), ("orders-0", &second), ("one", &id)].map(|(s, id)| format!("{s}~{id}"));
+    let candidates = |name: &str| {
+        served.ask("GET", &format!("/api/snapshots/{name}"), READ, &[], None).problem(400, "ambiguous-id")["candidates"]
+            .clone()
+    };
+    assert_eq!(candidates(beginning), json!([first, second, other]));
+    assert_eq!(candidates(&format!("orders-0~{beginning}")), json!([first, second]));
+    // Many are not all named, and of each source some are.
+    (0..9).for_each(|_| drop(served.create("orders-0")));
+    let problem =
+        served.ask("DELETE", &format!("/api/snapshots/{beginning}"), ADMIN, &[], None).problem(400, "ambiguous-id");
+    assert_eq!(problem["candidates"].as_array().unwrap().len(), 8 + 1);
+    assert_eq!(problem["candidates"][8], json!(other));
+    assert!(problem["detail"].as_str().unwrap().ends_with(" and 3 more"), "{problem}");
 }
 
 #[test]
@@ -254,6 +272,8 @@ fn damage_is_found_named_and_refused() {
     let job = served.ended(&served.post(&format!("/api/snapshots/{id}/verify"), json!({})).expect(202));
     assert_eq!((&job["state"], &job["error"]["status"]), (&json!("failed"), &json!(422)));
     assert_eq!(job["error"]["damage"][0]["path"], name);
+    let detail = job["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains(&format!("{id} is damaged in 1 place: {name}")), "{detail}");
     assert_eq!((&job["result"]["ok"], &job["result"]["damage"][0]["kind"]), (&json!(false), &json!("digest")));
     let job = served.ended(&served.post(&format!("/api/snapshots/{id}/restore"), json!({ "to": "back" })).expect(202));
     assert_eq!(job["error"]["status"], 422, "{job}");

@@ -41,6 +41,11 @@ fn a_job_is_watched_to_its_end() {
     // One that has ended is told once.
     assert_eq!(watch(&served, &path).count(), 1);
     served.ask("GET", "/api/jobs/j99/events", READ, &[], None).problem(404, "not-found");
+    for stream in [path.as_str(), "/api/events"] {
+        for stranger in ["", "guess-guess-guess-guess"] {
+            served.ask("GET", stream, stranger, &[], None).problem(401, "unauthorized");
+        }
+    }
     let seen: Vec<(String, String)> = everything
         .map(|job| (job["task"].as_str().unwrap().to_owned(), job["state"].as_str().unwrap().to_owned()))
         .take_while(|(task, state)| !(task == "verify" && state == "done"))
