@@ -75,6 +75,7 @@ fn the_checkpoints_follow_the_partitions_there_and_back() {
     }
     fs::remove_dir_all(data.join("ledger-1")).unwrap();
     fs::write(data.join("ledger-0/stranger"), "").unwrap();
+    fs::write(data.join(".lock"), "").unwrap();
     let before = contents(&data);
     let rest = others(&data, "ledger");
 
