@@ -28,9 +28,9 @@ pub use file::File;
 pub use identity::Identity;
 pub(crate) use lock::{Deadline, Guard, lock_dir, lock_file, locked, try_lock_dir};
 pub use mem::MemFs;
-pub use os::OsFs;
 #[cfg(feature = "console")]
 pub(crate) use os::most_descriptors;
+pub use os::{OsFs, raise_descriptors};
 pub use share::{Method, MethodChoice};
 pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link};
 pub(crate) use sync::{

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, PosixFadviseAdvice, RenameFlags, fcntl, openat, posix_fadvise, renameat2};
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, fstatat, futimens, mkdirat};
 use nix::sys::statfs::fstatfs;
 use nix::sys::time::TimeSpec;
@@ -24,10 +25,20 @@ pub struct OsFs;
 const DIR_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 const FILE_FLAGS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY).union(OFlag::O_NONBLOCK);
 
+/// Lets this process have as many descriptors as it may: each partition of a data directory takes up to three, and each
+/// connection of a server one. A limit that cannot be raised stays as it is.
+pub fn raise_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
 /// How many descriptors this process may have.
 #[cfg(feature = "console")]
 pub(crate) fn most_descriptors() -> u64 {
-    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
 }
 
 impl Fs for OsFs {

@@ -57,6 +57,9 @@ impl SnapshotManager {
         self.complete_in(&plan.home, &self.deadline())?;
         // Better now than after everything has been copied.
         drop(self.hold(&plan, None)?);
+        if !plan.is_whole() {
+            lines::of(loaded, &plan.home.open()?, &plan.parts, None)?;
+        }
         let offsets = beyond(loaded, &plan, options.until_offset)?;
         if offsets > 0 {
             observer.warn(&format!(
@@ -85,7 +88,9 @@ impl SnapshotManager {
             let end = |log: &LogManifest| restored.end_offset.unwrap_or(log.cut.log_end_offset);
             let ends = plan.parts.iter().cloned().zip(loaded.manifest.logs.iter().map(end)).collect();
             let data = plan.home.open()?;
-            adopt::fit(&data, &slots, &ends, options.topic_id.as_ref(), observer)?;
+            if adopt::fit(&data, &slots, &ends, options.topic_id.as_ref(), observer)? {
+                self.foresee_hanging(loaded, restored.end_offset)?.iter().for_each(|surprise| observer.warn(surprise));
+            }
             match committed_beyond(&data, &ends, || observer.check()) {
                 Ok(found) => found.iter().for_each(|surprise| observer.warn(surprise)),
                 Err(e @ Error::Interrupted) => return Err(e),

@@ -194,7 +194,6 @@ fn what_root_replaced_is_no_secret_from_the_owner() {
         return;
     }
     let stage = Stage::named("home/orders-0");
-    stage.create();
     fs::set_permissions(stage.path("."), fs::Permissions::from_mode(0o755)).unwrap();
     let binary = stage.path("cowlog");
     fs::copy(cowlog().get_program(), &binary).unwrap();
@@ -205,6 +204,7 @@ fn what_root_replaced_is_no_secret_from_the_owner() {
         command.args(args).current_dir(stage.path("home"));
         run(command.uid(NOBODY).gid(NOBODY))
     };
+    as_owner(&["create", "orders-0"]).expect_code(0);
     stage.run("restore", &["latest", "--replace"]).expect_code(0);
     as_owner(&["create", "orders-0", "--force"]).expect_code(0);
     let kept = as_owner(&["undo", "orders-0", "--list", "--json"]).expect_code(0).json();
@@ -223,6 +223,35 @@ fn what_root_replaced_is_no_secret_from_the_owner() {
     assert!(listed.stderr.contains("nobody can tell"), "{}", listed.stderr);
     chown(&kept, Some(NOBODY), Some(NOBODY)).unwrap();
     as_owner(&["undo", "orders-0"]).expect_code(0);
+}
+
+/// Each partition takes some descriptors while it is snapshotted, verified or restored.
+#[test]
+fn more_partitions_than_files_may_be_open_at_first() {
+    let stage = Stage::new();
+    let data = stage.path("data");
+    for number in 0..300 {
+        let partition = data.join(format!("many-{number}"));
+        fs::create_dir_all(&partition).unwrap();
+        fs::write(partition.join("partition.metadata"), "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ\n").unwrap();
+        fs::write(partition.join(format!("{:020}.log", 0)), "").unwrap();
+    }
+    let limited = |limit: &str, args: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        run(command.args(["-c", &script]).arg(cowlog().get_program()).args(args))
+    };
+    let source = data.to_str().unwrap();
+    limited("-S -n 128", &["create", source, "-q"]).expect_code(0);
+    limited("-S -n 128", &["create", source, "-q", "--force"]).expect_code(0);
+    limited("-S -n 128", &["verify", source, "--level", "deep", "-q"]).expect_code(0);
+    let back = stage.path("back");
+    limited("-S -n 128", &["restore", source, "latest", "-q", "--to", back.to_str().unwrap()]).expect_code(0);
+    // Where the limit is a hard one, that is said.
+    let error = limited("-n 128", &["create", source, "--force", "--json"]).expect_error(1, "filesystem");
+    assert!(error.contains("Too many open files"), "{error}");
+    let ran = limited("-n 128", &["create", source, "--force"]).expect_code(1);
+    assert!(ran.stderr.contains("ulimit -n") && ran.stderr.contains("LimitNOFILE"), "{}", ran.stderr);
 }
 
 #[test]
