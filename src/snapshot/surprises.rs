@@ -124,8 +124,7 @@ fn aging_segment(dir: &Dir, base: i64) -> Result<AgingSegment> {
 
 fn groups(part: &Reading<'_>, end: impl Fn(&LogManifest) -> i64, now: i64) -> Result<Vec<String>> {
     let Some(committed) = part.committed()? else { return Ok(Vec::new()) };
-    let ends = part.logs().into_iter().map(|(log, topic, partition)| ((topic, partition), end(log))).collect();
-    let mut found = beyond_the_end(&committed, &ends);
+    let mut found = beyond_the_end(&committed, &part.ends(end));
     let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
     for (key, at) in committed.iter() {
         let last = newest.entry(&key.group).or_insert(at.timestamp);
