@@ -10,13 +10,16 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::sync::Mutex;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cowlog::error::{ConcurrencyError, Error};
 use cowlog::kafka::checkpoints::OffsetCheckpoint;
 use cowlog::kafka::metadata::parse_partition_metadata;
+use cowlog::observe::{Event, Observer};
 use cowlog::snapshot::{AsTopicId, RestoreOptions, SnapshotConfig, SnapshotManager};
 use cowlog::store::Scope;
 use kafka::{Node, kit, kit_works};
@@ -75,6 +78,7 @@ fn the_checkpoints_follow_the_partitions_there_and_back() {
     }
     fs::remove_dir_all(data.join("ledger-1")).unwrap();
     fs::write(data.join("ledger-0/stranger"), "").unwrap();
+    fs::write(data.join(".lock"), "").unwrap();
     let before = contents(&data);
     let rest = others(&data, "ledger");
 
@@ -127,15 +131,7 @@ fn a_broken_checkpoint_and_a_broker_are_refused_before_anything_moves() {
     assert!(matches!(e, Error::Validation(_)) && e.to_string().contains(COMMITTED), "{e}");
     assert!(contents(temp.path()) == before);
     fs::write(data.join(COMMITTED), "").unwrap();
-    let lock = fs::File::create(data.join(".lock")).unwrap();
-    let held = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as i16,
-        l_whence: nix::libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    nix::fcntl::fcntl(&lock, nix::fcntl::FcntlArg::F_OFD_SETLK(&held)).unwrap();
+    let lock = support::broker_lock::hold_apart(&data);
     let before = contents(temp.path());
     for result in [
         snaps.restore_part("latest", &topic("orders"), into()),
@@ -191,6 +187,61 @@ fn a_partition_of_another_topic_is_refused_or_becomes_one_of_it() {
     let named = AsTopicId::Id(id.parse().unwrap());
     snaps.restore_part("latest", &partition("payments", 1), into().as_topic_id(named)).unwrap();
     assert!(fs::read_to_string(other.join("payments-1/partition.metadata")).unwrap().contains(id));
+}
+
+/// A broker sets aside what comes back of another topic than its metadata knows.
+#[test]
+fn a_topic_that_was_made_anew_is_not_undone() {
+    let (_temp, data) = fixtures::unpack("txn-killed");
+    let snaps = manager(&data);
+    snaps.create().run().unwrap();
+    snaps.restore_part("latest", &topic("payments"), RestoreOptions::into_data_dir(&data)).unwrap();
+    let metadata = data.join("payments-0/partition.metadata");
+    let was = fs::read(&metadata).unwrap();
+    fs::write(&metadata, "version: 0\ntopic_id: 7OYAWBg_Q-STgm_GXLBazA").unwrap();
+    let before = contents(&data);
+    let e = snaps.undo().unwrap_err();
+    assert!(matches!(e, Error::Validation(_)) && e.to_string().contains("made anew"), "{e}");
+    assert!(e.hint().unwrap().contains("--as-topic-id"), "{e}");
+    assert!(contents(&data) == before);
+    fs::write(&metadata, was).unwrap();
+    snaps.undo().unwrap();
+}
+
+/// The transaction is told of once, whichever way it is.
+#[test]
+fn an_open_transaction_is_told_of_once() {
+    let (temp, data) = fixtures::unpack("txn-killed");
+    manager(&data).create().run().unwrap();
+    let other = temp.path().join("other");
+    manager(&data).restore_id("latest", RestoreOptions::to(&other)).unwrap();
+    let reader = cowlog::LogReader::open(data.join("payments-0")).unwrap();
+    let headers = reader.read_from(0).map(|batch| *batch.unwrap().header());
+    let marker = headers.filter(|h| h.is_control() && h.is_transactional()).last().unwrap();
+    let said: Arc<Mutex<Vec<String>>> = Arc::default();
+    let to = said.clone();
+    let observer = Observer::new(move |event| {
+        if let Event::Warning(text) = event {
+            to.lock().unwrap().push(text.to_owned());
+        }
+    });
+    let config = SnapshotConfig { observer, ..SnapshotConfig::default() };
+    let snaps = SnapshotManager::open_with(&data, config).unwrap();
+    let own = parse_partition_metadata(&fs::read(data.join("payments-0/partition.metadata")).unwrap()).unwrap();
+    let another = "7OYAWBg_Q-STgm_GXLBazA".parse().unwrap();
+    for (id, expected) in
+        [(Some(another), "in another cluster nobody"), (Some(own), "nobody will end"), (None, "nobody will end")]
+    {
+        let mut options = RestoreOptions::into_data_dir(&other).until_offset(marker.base_offset);
+        if let Some(id) = id {
+            options = options.as_topic_id(AsTopicId::Id(id));
+        }
+        said.lock().unwrap().clear();
+        snaps.restore_part("latest", &partition("payments", 0), options).unwrap();
+        let told: Vec<String> = said.lock().unwrap().iter().filter(|w| w.contains("nobody")).cloned().collect();
+        assert!(told.len() == 1 && told[0].contains(expected), "{expected}: {told:?}");
+        manager(&other).undo().unwrap();
+    }
 }
 
 /// What a consumer gets of a topic.
@@ -289,4 +340,68 @@ fn another_cluster_serves_a_topic_and_loses_no_new_record() {
         kit(&["kill", node.path()]);
         assert_eq!(fixtures::partitions(&there).iter().filter(|p| p.to_string_lossy().contains("stray")).count(), 0);
     }
+}
+
+/// A transaction that began after the coordinators' logs were taken: what restore says is true, and the way out that it names
+/// is one.
+#[test]
+fn a_transaction_that_no_coordinator_knows_is_ended_the_way_that_restore_tells() {
+    if !kit_works() {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let temp = tempfile::tempdir().unwrap();
+    let source = Node::new(temp.path().join("source"), None, &["transaction.state.log.num.partitions=1"]);
+    kit(&["start", source.path()]);
+    kit(&["client", source.path(), "topic", "payments", "1", "retention.ms=-1"]);
+    source.client(&["produce", "payments", "20", "txn=first", "per=10"]);
+    let coordinators = source.data().join("__transaction_state-0");
+    let earlier = contents(&coordinators);
+    let mut open = source.command();
+    open.args(["client", source.path(), "produce", "payments", "5", "txn=second", "open=true"]);
+    let mut open = open.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(open.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("\"open\":true"), "{line}");
+    kit(&["kill", source.path()]);
+    open.kill().unwrap();
+    open.wait().unwrap();
+    // As they were before it began.
+    fs::remove_dir_all(&coordinators).unwrap();
+    fs::create_dir(&coordinators).unwrap();
+    for (name, bytes) in earlier {
+        fs::write(coordinators.join(name), bytes).unwrap();
+    }
+    let said: Arc<Mutex<Vec<String>>> = Arc::default();
+    let to = said.clone();
+    let observer = Observer::new(move |event| {
+        if let Event::Warning(text) = event {
+            to.lock().unwrap().push(text.to_owned());
+        }
+    });
+    let config = SnapshotConfig { observer, ..SnapshotConfig::default() };
+    let snaps = SnapshotManager::open_with(source.data(), config).unwrap();
+    snaps.create().run().unwrap();
+    let restored = temp.path().join("restored");
+    snaps.restore_id("latest", RestoreOptions::to(&restored)).unwrap();
+    let said = said.lock().unwrap();
+    let told = said.iter().find(|text| text.contains("nobody will end")).unwrap_or_else(|| panic!("{said:?}"));
+    assert!(told.contains("coordinator does not know"), "{told}");
+    let offset = told.split("payments-0 (").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+    let command = told.split('`').find(|part| part.contains("abort")).unwrap();
+    let words = command.replace("TOPIC", "payments").replace("OFFSET", offset).replace(" N", " 0");
+    let (_, arguments) = words.split_once("… ").unwrap();
+
+    let node = Node::adopt(temp.path().join("node"), &restored);
+    kit(&["start", node.path()]);
+    kit(&["client", node.path(), "produce", "payments", "10"]);
+    let committed = |node: &Node| node.client(&["sum", "payments"])[0]["committed_count"].as_i64().unwrap();
+    assert_eq!(committed(&node), 20, "readers of committed records get no further");
+    let settings = fs::read_to_string(node.0.join("server.properties")).unwrap();
+    let server = settings.split("PLAINTEXT://").nth(1).unwrap().split(',').next().unwrap();
+    let mut abort = vec!["tool", "org.apache.kafka.tools.TransactionsCommand", "--bootstrap-server", server];
+    abort.extend(arguments.split_whitespace());
+    kit(&abort);
+    assert_eq!(committed(&node), 30, "and now they do");
+    kit(&["kill", node.path()]);
 }

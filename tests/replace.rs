@@ -205,20 +205,23 @@ fn a_data_directory_is_replaced_whole_and_what_it_held_is_kept_outside() {
     let (temp, data) = fixtures::unpack("plain-clean");
     let snaps = manager(&data);
     let id = snaps.create().run().unwrap().snapshot.id;
-    let before = contents(&data);
+    // A broker's lock is not part of a snapshot, and is made to keep brokers out.
+    let now = || {
+        let mut now = contents(&data);
+        now.remove(".lock");
+        now
+    };
+    let before = now();
     fs::remove_dir_all(data.join("orders-0")).unwrap();
     fs::write(data.join("orders-1/stranger"), "").unwrap();
-    let changed = contents(&data);
+    let changed = now();
     let restored = snaps.restore_id(&id, RestoreOptions::replace()).unwrap();
     let kept = restored.replaced.unwrap().kept;
     assert!(kept.starts_with(temp.path().join("plain-clean.snapshots")), "in the store, which is beside it: {kept:?}");
-    let mut after = contents(&data);
-    // A broker's lock is not part of a snapshot.
-    after.extend(before.iter().filter(|(name, _)| *name == ".lock").map(|(n, b)| (n.clone(), b.clone())));
-    assert!(after == before);
+    assert!(now() == before);
     assert_eq!(snaps.list().unwrap().len(), 1);
     snaps.undo().unwrap();
-    assert!(contents(&data) == changed);
+    assert!(now() == changed);
     for entry in snaps.undo_list().unwrap() {
         snaps.undo_discard(&entry.id).unwrap();
     }
@@ -579,4 +582,20 @@ fn a_partition_that_is_a_link_is_told_of() {
     let (what, hint) = refused(snaps.restore_part("latest", &Scope::Topic("a".into()), RestoreOptions::replace()));
     assert!(what.contains("a-1 is a symbolic link") && hint.contains("move it there"), "{what}; {hint}");
     assert_eq!(names(&data), ["a-0", "a-1"]);
+}
+
+/// A directory with a broker's checkpoints is one in which a broker may start, before it has any `meta.properties`.
+#[test]
+fn what_is_kept_of_a_partition_is_not_put_beside_it_in_a_brokers_directory() {
+    let (temp, data) = fixtures::unpack("plain-clean");
+    fs::remove_file(data.join("meta.properties")).unwrap();
+    let part = data.join("orders-0");
+    let config = SnapshotConfig { store: Some(temp.path().join("elsewhere")), ..SnapshotConfig::default() };
+    let snaps = SnapshotManager::open_with(&part, config).unwrap();
+    let id = snaps.create().run().unwrap().snapshot.id;
+    fs::write(data.join(".lock"), "").unwrap();
+    let before = names(&data);
+    let kept = snaps.restore_id(&id, RestoreOptions::replace()).unwrap().replaced.unwrap().kept;
+    assert_eq!((names(&data), kept.parent()), (before, data.parent()));
+    snaps.undo().unwrap();
 }

@@ -103,7 +103,12 @@ impl Error {
 
     /// An operating-system error with its context.
     pub fn io(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        FilesystemError { op, path: path.into(), source }.into()
+        FilesystemError { op, path: path.into(), source, outcome: Outcome::Known }.into()
+    }
+
+    /// A sync that failed.
+    pub(crate) fn sync(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        FilesystemError { op, path: path.into(), source, outcome: Outcome::Unknown }.into()
     }
 
     /// True where something stands in a file's place that is none: a symbolic link, a directory, a socket, or more bytes
@@ -120,13 +125,15 @@ impl Error {
 
     /// Whether a sync failed: what it was to make durable may be so or not, and another sync would not tell.
     pub(crate) fn is_of_sync(&self) -> bool {
-        matches!(self, Error::Filesystem(e) if e.is_of_sync())
+        matches!(self, Error::Filesystem(e) if e.outcome != Outcome::Known)
     }
 
     /// After a failed sync of an exchange: its journal stays, for whoever comes next to go by.
     pub(crate) fn unsettled(self) -> Self {
         match self {
-            Error::Filesystem(failed) if failed.is_of_sync() => FilesystemError { op: UNSETTLED, ..failed }.into(),
+            Error::Filesystem(failed) if failed.outcome == Outcome::Unknown => {
+                FilesystemError { op: UNSETTLED, outcome: Outcome::Unsettled, ..failed }.into()
+            }
             e => e,
         }
     }
@@ -150,17 +157,25 @@ pub struct FilesystemError {
     pub path: PathBuf,
     /// What the operating system said.
     pub source: io::Error,
+    outcome: Outcome,
+}
+
+/// What is known of what was done before an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is as if the operation had not been tried.
+    Known,
+    /// A sync failed: what it was to make durable may be so or not.
+    Unknown,
+    /// The same, of an exchange whose journal tells whoever comes next.
+    Unsettled,
 }
 
 const UNSETTLED: &str = "complete the exchange of directories, which the next command goes on with, without a sync of";
 
 impl FilesystemError {
-    fn is_of_sync(&self) -> bool {
-        self.op.starts_with("sync")
-    }
-
     fn hint(&self) -> Option<&'static str> {
-        if self.op == UNSETTLED {
+        if self.outcome == Outcome::Unsettled {
             return Some(
                 "look at the kernel log; once the disk is well again, `cowlog undo --list` completes it or takes it back",
             );
@@ -172,6 +187,9 @@ impl FilesystemError {
             io::ErrorKind::PermissionDenied => "run as the owner of these files or as root",
             io::ErrorKind::ReadOnlyFilesystem => "the filesystem is mounted read-only",
             io::ErrorKind::NotFound => "check the path; another process may have removed it",
+            _ if matches!(self.source.raw_os_error(), Some(nix::libc::EMFILE)) => {
+                "raise the limit of open files: `ulimit -n`, or LimitNOFILE= of a systemd service"
+            }
             _ if self.source.raw_os_error() == Some(nix::libc::EIO) => {
                 "the disk or filesystem failed: look at the kernel log, then verify what is there"
             }

@@ -182,7 +182,7 @@ impl Dir {
         self.fs
             .sync(&self.handle, Sync::Node)
             .and_then(|()| self.fs.fstat(&self.handle).map(drop))
-            .map_err(|e| Error::io("sync directory", &*self.path, e))
+            .map_err(|e| Error::sync("sync directory", &*self.path, e))
     }
 
     /// Makes everything on the filesystem durable.
@@ -190,7 +190,7 @@ impl Dir {
         self.fs
             .sync(&self.handle, Sync::Filesystem)
             .and_then(|()| self.fs.fstat(&self.handle).map(drop))
-            .map_err(|e| Error::io("sync the filesystem of", &*self.path, e))
+            .map_err(|e| Error::sync("sync the filesystem of", &*self.path, e))
     }
 
     /// Owner, mode, mtime, xattrs.

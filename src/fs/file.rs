@@ -119,7 +119,7 @@ impl File {
 
     fn synced(&self, how: Sync) -> Result<()> {
         let synced = self.fs.sync(&self.handle, how).and_then(|()| self.fs.fstat(&self.handle).map(drop));
-        synced.map_err(|e| self.error("sync", e))
+        synced.map_err(|e| Error::sync("sync", &self.path, e))
     }
 
     /// Owner, mode, mtime, xattrs.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::geteuid;
 
 /// Something mounted.
@@ -13,6 +13,16 @@ pub(crate) struct Mount {
     /// What the kernel calls its type.
     pub(crate) kind: String,
     pub(crate) read_only: bool,
+}
+
+/// Lets this process have as many descriptors as it may: each partition of a data directory takes up to three, and each
+/// connection of a server one. A limit that cannot be raised stays as it is.
+pub fn raise_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// How many descriptors this process may have.

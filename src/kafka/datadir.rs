@@ -17,7 +17,9 @@ pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 /// Up to its offsets compaction has come.
 pub const CLEANED: &str = "cleaner-offset-checkpoint";
 pub(crate) const META: &str = "meta.properties";
-const BROKER_LOCK: &str = ".lock";
+/// What only a broker puts into a data directory.
+pub(crate) const MARKS: [&str; 4] = [META, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS];
+pub(crate) const BROKER_LOCK: &str = ".lock";
 pub(crate) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 /// The file that ties a partition's directory to its topic's id.
 pub const PARTITION_METADATA: &str = "partition.metadata";
@@ -177,13 +179,30 @@ pub fn is_log_dir(dir: &Dir) -> Result<bool> {
 /// Whether a directory holds logs: it has a broker's `meta.properties` or checkpoints, or a subdirectory that is named
 /// like a partition and is a log.
 pub fn is_data_dir(dir: &Dir) -> Result<bool> {
-    const MARKS: [&str; 4] = [META, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS];
     let entries = dir.list()?;
     if entries.iter().any(|e| e.kind == FileKind::File && e.name.to_str().is_some_and(|n| MARKS.contains(&n))) {
         return Ok(true);
     }
     for entry in entries.iter().filter(|e| e.kind == FileKind::Dir) {
         if entry.name.to_str().and_then(parse_partition_name).is_some() && is_log_dir(&dir.open_dir(&entry.name)?)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a broker may start over it: one has marked it, or a partition of it as one of a topic.
+pub(crate) fn is_for_brokers(dir: &Dir) -> Result<bool> {
+    for entry in dir.list()? {
+        let Some(name) = entry.name.to_str() else { continue };
+        let marked = match entry.kind {
+            FileKind::File => MARKS.contains(&name),
+            FileKind::Dir if parse_partition_name(name).is_some() => {
+                dir.try_stat(std::path::Path::new(name).join(PARTITION_METADATA))?.is_some()
+            }
+            FileKind::Dir | FileKind::Other => false,
+        };
+        if marked {
             return Ok(true);
         }
     }
@@ -280,7 +299,7 @@ pub fn broker_on(data_dir: &Dir) -> Result<Option<Broker>> {
 }
 
 /// Keeps brokers away from a data directory, by the lock that they take: one that starts meanwhile refuses to. Nothing is
-/// held where no broker has made the file, or where this user may not write it.
+/// held where the file is not there, or where this user may not write it.
 ///
 /// # Errors
 ///

@@ -27,14 +27,16 @@ pub enum AsTopicId {
 const MAX_SMALL: u64 = 1 << 31;
 
 /// Holds restored partitions against those that they replace: a broker sets one of another topic aside as stray. Where
-/// `wanted` says so, they become partitions of that topic. `ends` are the offsets behind their last records.
+/// `wanted` says so, they become partitions of that topic. `ends` are the offsets behind their last records. Whether one that
+/// was to become another topic's was that topic's already.
 pub(super) fn fit(
     data: &Dir,
     slots: &Dir,
     ends: &BTreeMap<String, i64>,
     wanted: Option<&AsTopicId>,
     observer: &Observer,
-) -> Result<()> {
+) -> Result<bool> {
+    let mut any_stays = false;
     for (name, end) in ends {
         let restored = slots.open_dir(name)?;
         if datadir::profile_of(&restored)? != Profile::Kafka {
@@ -61,9 +63,11 @@ pub(super) fn fit(
         };
         if is.as_ref() != Some(&to) {
             adopt(&restored, name, &to, *end, observer)?;
+        } else {
+            any_stays = true;
         }
     }
-    Ok(())
+    Ok(any_stays)
 }
 
 fn refused(data: &Dir, what: String, hint: &str) -> Error {

@@ -213,15 +213,18 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
+    /// Where the logs end, by topic and partition.
+    pub(super) fn ends(&self, end: impl Fn(&LogManifest) -> i64) -> BTreeMap<(String, i32), i64> {
+        self.logs().into_iter().map(|(log, topic, partition)| ((topic, partition), end(log))).collect()
+    }
+
     /// The committed offsets, with the lag against the cut.
     fn groups(&mut self) -> Result<Option<Vec<GroupContents>>> {
         let Some(committed) = self.committed()? else { return Ok(None) };
-        let logs = self.logs();
-        let ends: BTreeMap<(&str, i32), i64> =
-            logs.iter().map(|(log, topic, partition)| ((topic.as_str(), *partition), log.cut.log_end_offset)).collect();
+        let ends = self.ends(|log| log.cut.log_end_offset);
         let mut groups: Vec<GroupContents> = Vec::new();
         for (key, at) in committed.iter() {
-            let end = ends.get(&(key.topic.as_str(), key.partition));
+            let end = ends.get(&(key.topic.clone(), key.partition));
             let offset = GroupOffset {
                 topic: key.topic.clone(),
                 partition: key.partition,

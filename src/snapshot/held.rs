@@ -20,7 +20,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Of what changes places: some `parts` of a data directory, or all of what is at home where there are none, with what is
-    /// in `slots` for them.
+    /// in `slots` for them. Without those it is a look ahead, for which no broker's lock is made.
     pub(super) fn exchange<'a>(
         home: &Home,
         slots: Option<&Dir>,
@@ -32,15 +32,15 @@ impl Held {
         }
         let there = open_if_there(&home.parent, &home.name)?;
         let out = slots.map(|slots| open_if_there(slots, WHOLE)).transpose()?.flatten();
-        let held = Held::whole(there.as_ref(), out.as_ref(), deadline)?;
-        Ok(held.and(Held::whole(out.as_ref(), there.as_ref(), deadline)?))
+        let held = Held::whole(there.as_ref(), out.as_ref(), slots.is_some(), deadline)?;
+        Ok(held.and(Held::whole(out.as_ref(), there.as_ref(), slots.is_some(), deadline)?))
     }
 
     /// Of what is in `slots` alone.
     pub(super) fn out<'a>(slots: &Dir, names: impl Iterator<Item = &'a str>, deadline: &Deadline) -> Result<Held> {
         let mut held = Held::default();
         for name in names {
-            held = held.and(Held::whole(open_if_there(slots, name)?.as_ref(), None, deadline)?);
+            held = held.and(Held::whole(open_if_there(slots, name)?.as_ref(), None, true, deadline)?);
         }
         Ok(held)
     }
@@ -52,14 +52,14 @@ impl Held {
     ///
     /// `Locked` where a writer has one of the native logs open, or a snapshot of it is being taken; `Busy` where a broker
     /// runs.
-    fn whole(dir: Option<&Dir>, other: Option<&Dir>, deadline: &Deadline) -> Result<Held> {
+    fn whole(dir: Option<&Dir>, other: Option<&Dir>, provided: bool, deadline: &Deadline) -> Result<Held> {
         let Some(dir) = dir else { return Ok(Held::default()) };
         let model = if remains::of_a_log(dir)? { other.unwrap_or(dir) } else { dir };
         if datadir::is_log_dir(model)? {
             return Ok(Held { logs: log(dir, Some(model), deadline)?, brokers: Vec::new() });
         }
         let names: Vec<String> = datadir::inventory(dir)?.partitions.into_iter().map(|found| found.name).collect();
-        let mut held = Held { logs: Vec::new(), brokers: broker(dir)? };
+        let mut held = Held { logs: Vec::new(), brokers: broker(dir, other, provided)? };
         for name in &names {
             held.logs.extend(log(&dir.open_dir(name)?, None, deadline)?);
         }
@@ -73,7 +73,7 @@ impl Held {
         names: impl Iterator<Item = &'a str>,
         deadline: &Deadline,
     ) -> Result<Held> {
-        let mut held = Held { logs: Vec::new(), brokers: broker(data)? };
+        let mut held = Held { logs: Vec::new(), brokers: broker(data, None, slots.is_some())? };
         for name in names {
             let there = open_if_there(data, name)?;
             let out = slots.map(|slots| open_if_there(slots, name)).transpose()?.flatten();
@@ -93,7 +93,14 @@ impl Held {
     }
 }
 
-fn broker(data: &Dir) -> Result<Vec<File>> {
+/// Where no broker has made the lock, this does, if it is to be `provided`.
+fn broker(data: &Dir, other: Option<&Dir>, provided: bool) -> Result<Vec<File>> {
+    let is_for_brokers = || -> Result<bool> {
+        Ok(datadir::is_for_brokers(data)? || other.map(datadir::is_for_brokers).transpose()?.unwrap_or(false))
+    };
+    if provided && is_for_brokers()? {
+        provide(data, &[datadir::BROKER_LOCK])?;
+    }
     match datadir::keep_brokers_out(data)? {
         Ok(lock) => Ok(lock.into_iter().collect()),
         Err(broker) => {
@@ -111,26 +118,32 @@ fn log(dir: &Dir, other: Option<&Dir>, deadline: &Deadline) -> Result<Vec<Guard>
     if !native {
         return Ok(Vec::new());
     }
+    provide(dir, &[WRITER_LOCK, SEGMENTS_LOCK])?;
+    let exclusive = |name, what| lock_file(dir, name, LockMode::Exclusive, deadline, what);
+    let writer = exclusive(WRITER_LOCK, "a writer has the log open")?;
+    let segments = exclusive(SEGMENTS_LOCK, "a snapshot of the log is being taken")?;
+    Ok(vec![writer, segments])
+}
+
+/// Makes lock files that are missing, for good, as a writer or a broker would have. One that is another user has to be able
+/// to lock them.
+fn provide(dir: &Dir, names: &[&str]) -> Result<()> {
     let mut missing = Vec::new();
-    for name in [WRITER_LOCK, SEGMENTS_LOCK] {
+    for name in names {
         if dir.try_stat(name)?.is_none() {
             missing.push(name);
         }
     }
-    let before = if missing.is_empty() { None } else { Some(dir.attributes()?) };
-    let exclusive = |name, what| lock_file(dir, name, LockMode::Exclusive, deadline, what);
-    let writer = exclusive(WRITER_LOCK, "a writer has the log open")?;
-    let segments = exclusive(SEGMENTS_LOCK, "a snapshot of the log is being taken")?;
-    if let Some(before) = before {
-        for name in missing {
-            // A writer that is another user has to be able to lock it.
-            let file = dir.open_file(name, Open::Read)?;
-            let (mode, mtime) = (before.mode & 0o666 | 0o600, file.stat()?.mtime);
-            file.set_attributes(&Attributes { uid: before.uid, gid: before.gid, mode, mtime, ..file.attributes()? })?;
-        }
-        // A restored directory has the time that it had.
-        dir.set_attributes(&before)?;
-        dir.sync()?;
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(vec![writer, segments])
+    let before = dir.attributes()?;
+    for name in missing {
+        let file = dir.open_file(name, Open::OpenOrCreate(0o600))?;
+        let (mode, mtime) = (before.mode & 0o666 | 0o600, file.stat()?.mtime);
+        file.set_attributes(&Attributes { uid: before.uid, gid: before.gid, mode, mtime, ..file.attributes()? })?;
+    }
+    // A restored directory has the time that it had.
+    dir.set_attributes(&before)?;
+    dir.sync()
 }

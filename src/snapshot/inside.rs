@@ -103,7 +103,7 @@ fn occupied(dir: &Dir) -> Result<Option<Occupied>> {
 
 /// Whether a broker has marked a directory as its own.
 pub(super) fn is_brokers(dir: &Dir) -> bool {
-    is_there(dir, datadir::META)
+    datadir::MARKS.iter().any(|mark| is_there(dir, mark))
 }
 
 /// By its name, its catalogue, or a snapshot beside a lock file: the catalogue may be missing.

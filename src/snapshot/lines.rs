@@ -1,5 +1,7 @@
 //! The lines of partitions in the checkpoints that a broker keeps beside them.
 
+use std::collections::BTreeMap;
+
 use super::swap::{malformed, open_if_there};
 use crate::error::{Error, Result};
 use crate::fs::{Dir, replace_file, replace_file_as};
@@ -31,6 +33,21 @@ pub(super) fn of(loaded: &Loaded, data: &Dir, parts: &[String], cut_end: Option<
         }
     }
     Ok(found)
+}
+
+/// Before an undoing: what it changes are the lines of today, not those of the replacement.
+pub(super) fn take_up(data: &Dir, lines: &mut [Line]) -> Result<()> {
+    let mut read: BTreeMap<String, checkpoints::OffsetCheckpoint> = BTreeMap::new();
+    for line in lines {
+        if !read.contains_key(&line.file) {
+            let bytes = data.try_read(&line.file, datadir::MAX_CHECKPOINT)?.unwrap_or_default();
+            let parsed =
+                checkpoints::OffsetCheckpoint::parse(&bytes).map_err(|why| malformed(data, &line.file, &why))?;
+            read.insert(line.file.clone(), parsed);
+        }
+        line.new = read.get(&line.file).and_then(|read| read.get(&line.topic, line.partition));
+    }
+    Ok(())
 }
 
 /// While directories change places: a line of one log must not stand where the other could be. A log that starts beyond its
@@ -70,12 +87,11 @@ fn write(data: &Dir, journal: &Journal, to: impl Fn(&Line) -> Result<Option<i64>
         }
         let bytes = data.try_read(file, datadir::MAX_CHECKPOINT)?.unwrap_or_default();
         let amended = checkpoints::amend(&bytes, &changes).map_err(|why| malformed(data, file, &why))?;
-        if amended == bytes {
-            continue;
-        }
-        // A broker that is another user has to be able to write it.
+        // A broker that is another user has to be able to write it. One that has these bytes already may have got them by a
+        // change whose sync failed.
         match data.try_open(file)?.map(|f| f.attributes()).transpose()? {
             Some(like) => replace_file_as(data, file, &amended, &like)?,
+            None if amended == bytes => {}
             None => replace_file(data, file, &amended, 0o644)?,
         }
     }

@@ -4,6 +4,7 @@ mod active;
 mod adopt;
 mod ahead;
 mod assemble;
+mod astray;
 mod attempt;
 mod blame;
 mod budget;

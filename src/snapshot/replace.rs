@@ -1,6 +1,7 @@
 //! Putting what is restored in the place of what is there, which is kept.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use super::adopt;
 use super::held::Held;
@@ -15,7 +16,7 @@ use super::surprises::committed_beyond;
 use super::swap::{Entry, open_if_there};
 use super::touched;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
-use crate::fs::{Dir, FileKind, Guard, LockMode, Rename, try_lock_dir};
+use crate::fs::{Attributes, Deadline, Dir, FileKind, Guard, LockMode, Rename, locked, try_lock_dir};
 use crate::kafka::datadir;
 use crate::log::LogReader;
 use crate::store::{Journal, Loaded, LogManifest, SLOTS, Scope, SourceKind, Store, Swap, WHOLE, undo_name};
@@ -23,6 +24,8 @@ use crate::store::{Journal, Loaded, LogManifest, SLOTS, Scope, SourceKind, Store
 /// What goes where.
 struct Plan {
     home: Home,
+    /// As it was named.
+    target: PathBuf,
     /// Partitions of a data directory; none where all of it is replaced.
     parts: Vec<String>,
 }
@@ -54,6 +57,9 @@ impl SnapshotManager {
         self.complete_in(&plan.home, &self.deadline())?;
         // Better now than after everything has been copied.
         drop(self.hold(&plan, None)?);
+        if !plan.is_whole() {
+            lines::of(loaded, &plan.home.open()?, &plan.parts, None)?;
+        }
         let offsets = beyond(loaded, &plan, options.until_offset)?;
         if offsets > 0 {
             observer.warn(&format!(
@@ -62,15 +68,10 @@ impl SnapshotManager {
                 loaded.id
             ));
         }
-        let making = Making::begin(&plan.home, self.config().clock.now())?;
-        let slots = making.dir.make_dir(SLOTS, 0o700)?;
-        let target = match (plan.is_whole(), &options.put) {
-            (true, _) => self.source().to_owned(),
-            (false, Put::Replace) => self.source().to_owned(),
-            (false, _) => options.target.clone(),
-        };
+        let making = Making::begin(&plan.home, self.config().clock.now(), &self.deadline())?;
+        let slots = make_owned(&making.dir, SLOTS, &plan.home)?;
         let put = if plan.is_whole() { Put::Replace } else { Put::Into };
-        let options = RestoreOptions { target, put, ..options.clone() };
+        let options = RestoreOptions { target: plan.target.clone(), put, ..options.clone() };
         let place = if plan.is_whole() {
             slots.make_dir(WHOLE, 0o700)?
         } else if loaded.manifest.source.kind == SourceKind::Log {
@@ -87,7 +88,9 @@ impl SnapshotManager {
             let end = |log: &LogManifest| restored.end_offset.unwrap_or(log.cut.log_end_offset);
             let ends = plan.parts.iter().cloned().zip(loaded.manifest.logs.iter().map(end)).collect();
             let data = plan.home.open()?;
-            adopt::fit(&data, &slots, &ends, options.topic_id.as_ref(), observer)?;
+            if adopt::fit(&data, &slots, &ends, options.topic_id.as_ref(), observer)? {
+                self.foresee_hanging(loaded, restored.end_offset)?.iter().for_each(|surprise| observer.warn(surprise));
+            }
             match committed_beyond(&data, &ends, || observer.check()) {
                 Ok(found) => found.iter().for_each(|surprise| observer.warn(surprise)),
                 Err(e @ Error::Interrupted) => return Err(e),
@@ -139,7 +142,8 @@ impl SnapshotManager {
         };
         let source = &loaded.manifest.source;
         let into = matches!(options.put, Put::Into);
-        let home = if into { Home::at(self.fs(), &options.target)? } else { Home::of(self.fs(), self.source())? };
+        let target = if into { options.target.clone() } else { self.source().to_owned() };
+        let home = if into { Home::at(self.fs(), &target)? } else { Home::of(self.fs(), &target)? };
         if let Some(snapshot) = inside::snapshot(self.fs(), &home.path) {
             return Err(refuse(
                 format!("{} is in the snapshot {}", home.path.display(), snapshot.display()),
@@ -169,7 +173,7 @@ impl SnapshotManager {
                 _ => {}
             }
             home.refuse_mount_point()?;
-            return Ok(Plan { home, parts: Vec::new() });
+            return Ok(Plan { home, target, parts: Vec::new() });
         }
         match &there {
             Some(data) if datadir::is_data_dir(data)? => {}
@@ -213,7 +217,7 @@ impl SnapshotManager {
         if parts.is_empty() {
             return Err(refuse(format!("{} holds no log", loaded.id), "`cowlog show` lists its logs"));
         }
-        Ok(Plan { home, parts })
+        Ok(Plan { home, target, parts })
     }
 }
 
@@ -236,6 +240,17 @@ fn beyond(loaded: &Loaded, plan: &Plan, until: Option<i64>) -> Result<i64> {
     Ok(offsets)
 }
 
+/// Makes a directory of an entry. Whoever owns what is replaced has to be able to undo that.
+fn make_owned(parent: &Dir, name: impl AsRef<OsStr>, home: &Home) -> Result<Dir> {
+    let dir = parent.make_dir(name, 0o700)?;
+    let owner = open_if_there(&home.parent, &home.name)?.unwrap_or_else(|| home.parent.clone()).stat_self()?;
+    let now = dir.attributes()?;
+    if (now.uid, now.gid) != (owner.uid, owner.gid) {
+        dir.set_attributes(&Attributes { uid: owner.uid, gid: owner.gid, ..now })?;
+    }
+    Ok(dir)
+}
+
 /// An entry in the making. Dropping it without [`publish`](Self::publish) removes it.
 struct Making {
     place: Place,
@@ -246,27 +261,38 @@ struct Making {
 }
 
 impl Making {
-    fn begin(home: &Home, now: i64) -> Result<Making> {
+    fn begin(home: &Home, now: i64, deadline: &Deadline) -> Result<Making> {
         let place = home.place()?;
         let newest = home.entries()?.last().map_or(0, |(_, _, id, _)| *id);
         let mut id = u64::try_from(now).unwrap_or(0).max(newest + 1);
-        loop {
+        let made = deadline.retry(|| {
             let name = undo_name(&place.prefix, id, true);
-            match place.dir.make_dir(&name, 0o700) {
-                Ok(dir) => {
-                    match try_lock_dir(&place.dir, &name, LockMode::Exclusive) {
-                        Ok(Some(guard)) => return Ok(Making { place, id, dir, guard: Some(guard), published: false }),
-                        // Another command has taken it for one of the dead, and removes it.
-                        Ok(None) => id += 1,
-                        Err(e) if e.is_not_found() => id += 1,
-                        Err(e) => {
-                            let _ = place.dir.remove_dir(&name);
-                            return Err(e);
-                        }
-                    }
+            let dir = match make_owned(&place.dir, &name, home) {
+                Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => {
+                    id += 1;
+                    return Ok(None);
                 }
-                Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => id += 1,
-                Err(e) => return Err(e),
+                made => made?,
+            };
+            match try_lock_dir(&place.dir, &name, LockMode::Exclusive) {
+                Ok(Some(guard)) => Ok(Some((dir, guard))),
+                // Another command has taken it for one of the dead, and removes it.
+                Ok(None) => {
+                    id += 1;
+                    Ok(None)
+                }
+                Err(e) if e.is_not_found() => Ok(None),
+                Err(e) => {
+                    let _ = place.dir.remove_dir(&name);
+                    Err(e)
+                }
+            }
+        })?;
+        match made {
+            Some((dir, guard)) => Ok(Making { place, id, dir, guard: Some(guard), published: false }),
+            None => {
+                let path = place.dir.path_of(undo_name(&place.prefix, id, true));
+                Err(locked(path, "other commands take it for one of the dead", deadline, None))
             }
         }
     }

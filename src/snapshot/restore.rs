@@ -141,7 +141,14 @@ impl SnapshotManager {
         if loaded.manifest.source.profile == Profile::Kafka {
             let whole = store.load(loaded.id)?;
             // Other logs of the snapshot were not verified, so that this may fail where the restore does not.
-            match self.foresee(loaded, &whole, cut_end) {
+            let foreseen = self.foresee(loaded, &whole, cut_end).and_then(|mut found| {
+                // Of what becomes another topic's, that is another matter.
+                if options.topic_id.is_none() {
+                    found.extend(self.foresee_hanging(loaded, cut_end)?);
+                }
+                Ok(found)
+            });
+            match foreseen {
                 Ok(surprises) => surprises.iter().for_each(|surprise| observer.warn(surprise)),
                 Err(e @ Error::Interrupted) => return Err(e),
                 Err(e) => observer.warn(&format!("what a broker will do to it could not be foreseen: {e}")),

@@ -33,10 +33,13 @@ impl SnapshotManager {
         let id = self.resolve(&store, id)?;
         let opened = self.open_snapshot(&store, id)?;
         let loaded = opened.loaded?;
-        self.foresee(&loaded, &loaded, None)
+        let mut found = self.foresee(&loaded, &loaded, None)?;
+        found.extend(self.foresee_hanging(&loaded, None)?);
+        Ok(found)
     }
 
-    /// The same for a part of a snapshot, cut before `until`; the settings of its topics are those of the whole.
+    /// The same for a part of a snapshot, cut before `until`, but for open transactions; the settings of its topics are those
+    /// of the whole.
     pub(super) fn foresee(&self, part: &Loaded, whole: &Loaded, until: Option<i64>) -> Result<Vec<String>> {
         if part.manifest.source.profile != Profile::Kafka {
             return Ok(Vec::new());
@@ -44,11 +47,21 @@ impl SnapshotManager {
         let check = || self.config().observer.check();
         let now = self.config().clock.now();
         let mut found = deleted_by_retention(part, &mut Reading::of(whole, &check), now)?;
-        let end = |log: &LogManifest| until.map_or(log.cut.log_end_offset, |until| until.min(log.cut.log_end_offset));
-        found.extend(groups(&Reading::of(part, &check), end, now)?);
-        found.extend(hanging(&mut Reading::of(part, &check), end)?);
+        found.extend(groups(&Reading::of(part, &check), |log| end_of(log, until), now)?);
         Ok(found)
     }
+
+    /// Transactions that are open and that nobody ends.
+    pub(super) fn foresee_hanging(&self, part: &Loaded, until: Option<i64>) -> Result<Option<String>> {
+        if part.manifest.source.profile != Profile::Kafka {
+            return Ok(None);
+        }
+        hanging(&mut Reading::of(part, &|| self.config().observer.check()), |log| end_of(log, until))
+    }
+}
+
+fn end_of(log: &LogManifest, until: Option<i64>) -> i64 {
+    until.map_or(log.cut.log_end_offset, |until| until.min(log.cut.log_end_offset))
 }
 
 /// What goes of a topic.
@@ -111,8 +124,7 @@ fn aging_segment(dir: &Dir, base: i64) -> Result<AgingSegment> {
 
 fn groups(part: &Reading<'_>, end: impl Fn(&LogManifest) -> i64, now: i64) -> Result<Vec<String>> {
     let Some(committed) = part.committed()? else { return Ok(Vec::new()) };
-    let ends = part.logs().into_iter().map(|(log, topic, partition)| ((topic, partition), end(log))).collect();
-    let mut found = beyond_the_end(&committed, &ends);
+    let mut found = beyond_the_end(&committed, &part.ends(end));
     let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
     for (key, at) in committed.iter() {
         let last = newest.entry(&key.group).or_insert(at.timestamp);

@@ -90,8 +90,14 @@ impl Entry {
         }
         for swap in &self.journal.swaps {
             let place = self.place_of(home, swap);
-            if is_in_place(&holder, place, &slots, swap)? == Some(!self.wants_in_place()) {
-                exchange(&holder, place, &slots, swap)?;
+            match is_in_place(&holder, place, &slots, swap)? {
+                Some(there) if there != self.wants_in_place() => exchange(&holder, place, &slots, swap)?,
+                // A sync of it may have failed. What is done again is durable with the next one, and the lines need it to be.
+                Some(_) if !self.journal.lines.is_empty() => {
+                    exchange(&holder, place, &slots, swap)?;
+                    exchange(&holder, place, &slots, swap)?;
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -192,6 +198,9 @@ impl Entry {
             }
             swap.new = there.map(|stat| stat.ino);
         }
+        if !self.journal.lines.is_empty() {
+            lines::take_up(&home.open()?, &mut self.journal.lines)?;
+        }
         Ok(())
     }
 
@@ -236,21 +245,29 @@ impl Entry {
             }
             Ok(())
         };
-        if let Err(stuck) = back().and_then(|()| self.take_back(home, observer)) {
-            observer.warn(&format!("{stuck}; the next command that opens it goes on with this"));
+        match back().and_then(|()| self.take_back(home, observer)) {
+            Err(stuck) if stuck.is_of_sync() => {
+                observer.warn(&e.to_string());
+                stuck.unsettled()
+            }
+            Err(stuck) => {
+                observer.warn(&format!("{stuck}; the next command that opens it goes on with this"));
+                e
+            }
+            Ok(()) => e,
         }
-        e
     }
 
-    /// Removes it with all that is in it. After a crash it is there as it was, or partial and swept by the next open.
+    /// Removes it with all that is in it. After a crash it is there as it was, or the next open goes on.
     ///
     /// # Errors
     ///
     /// `Validation` where a store of snapshots lies in it.
-    pub(super) fn remove(self) -> Result<()> {
-        let slots = self.slots()?;
-        for swap in &self.journal.swaps {
-            let Some(out) = open_if_there(&slots, &swap.slot)? else { continue };
+    pub(super) fn remove(mut self) -> Result<()> {
+        // Where it was being removed before, they may be gone.
+        let slots = open_if_there(&self.dir, SLOTS)?;
+        for (swap, slots) in self.journal.swaps.iter().zip(slots.iter().cycle()) {
+            let Some(out) = open_if_there(slots, &swap.slot)? else { continue };
             let mut parts: Vec<Dir> = vec![out.clone()];
             for part in parts_with_stores(&out)? {
                 parts.push(out.open_dir(&part)?);
@@ -266,12 +283,22 @@ impl Entry {
                 }
             }
         }
+        // A power cut may bring it back under its name, in part.
+        self.journal.state = UndoState::Discarding;
+        self.journal.write(&self.dir)?;
         let partial = self.name(true);
         self.place.dir.rename(self.name(false), &self.place.dir, &partial, Rename::NoReplace)?;
-        // A power cut must not bring it back under its name, in part.
         self.place.dir.sync()?;
-        self.place.dir.remove_tree(&partial)
+        remove_dead(&self.place, &partial)
     }
+}
+
+/// Removes what somebody holds the lock of; the journal last, since that says what is in there.
+pub(super) fn remove_dead(place: &Place, name: &OsStr) -> Result<()> {
+    let dir = place.dir.open_dir(name)?;
+    dir.remove_tree(SLOTS)?;
+    dir.sync()?;
+    place.dir.remove_tree(name)
 }
 
 /// Whether what was restored is where it belongs; `None` where neither of the two is to be found any more.
@@ -292,8 +319,8 @@ fn exchange(holder: &Dir, place: &OsStr, slots: &Dir, swap: &Swap) -> Result<()>
     let slot = swap.slot.as_str();
     let there = holder.try_stat(place)?.map(|stat| stat.ino);
     let out = slots.try_stat(slot)?.map(|stat| stat.ino);
-    if (there, out) != (swap.old, swap.new) && (there, out) != (swap.new, swap.old) {
-        return Err(ValidationError::Refused {
+    let stranger = || -> Error {
+        ValidationError::Refused {
             what: format!(
                 "{} is not what was to be exchanged: it was removed meanwhile, or something else put there",
                 holder.path_of(place).display()
@@ -301,14 +328,24 @@ fn exchange(holder: &Dir, place: &OsStr, slots: &Dir, swap: &Swap) -> Result<()>
             path: Some(holder.path_of(place)),
             hint: Some("find out who did, and begin again".into()),
         }
-        .into());
+        .into()
+    };
+    if (there, out) != (swap.old, swap.new) && (there, out) != (swap.new, swap.old) {
+        return Err(stranger());
     }
-    let moved = match (there.is_some(), out.is_some()) {
+    let change = |there: bool, out: bool| match (there, out) {
         (_, false) => holder.rename(place, slots, slot, Rename::NoReplace),
         (true, true) => holder.rename(place, slots, slot, Rename::Exchange),
         (false, true) => slots.rename(slot, holder, place, Rename::NoReplace),
     };
-    moved.map_err(|e| explained(&holder.path_of(place), e))
+    change(there.is_some(), out.is_some()).map_err(|e| explained(&holder.path_of(place), e))?;
+    // Between the look and the rename somebody may have come.
+    let now = (holder.try_stat(place)?.map(|stat| stat.ino), slots.try_stat(slot)?.map(|stat| stat.ino));
+    if now != (out, there) {
+        change(now.0.is_some(), now.1.is_some())?;
+        return Err(stranger());
+    }
+    Ok(())
 }
 
 fn explained(path: &std::path::Path, e: Error) -> Error {

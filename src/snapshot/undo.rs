@@ -22,7 +22,8 @@ pub struct UndoEntry {
     /// The snapshot that was restored.
     pub snapshot: String,
     /// `replaced`: the old is kept here, `undo` brings it back. `undone`: the old is in place again, what had been restored
-    /// is kept here. `replacing`, `undoing`: under way, or waiting for a broker or a writer to stop.
+    /// is kept here. `replacing`, `undoing`: under way, or waiting for a broker or a writer to stop. One that is being discarded
+    /// is not listed.
     pub state: UndoState,
     /// The partitions; none where the log or data directory was replaced as a whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -106,7 +107,7 @@ impl SnapshotManager {
                     continue;
                 }
                 // Completing it has told why it could not be.
-                UndoState::Replacing | UndoState::Undoing => {
+                UndoState::Replacing | UndoState::Undoing | UndoState::Discarding => {
                     return Err(locked(path, "it is under way", &deadline, None));
                 }
             }
@@ -152,9 +153,9 @@ impl SnapshotManager {
                 Err(e) => return Err(e),
             }
         }
-        found.retain(|entry| match &home.part {
-            Some(part) => entry.partitions.is_empty() || entry.partitions.contains(part),
-            None => true,
+        found.retain(|entry| {
+            let of_part = |part| entry.partitions.is_empty() || entry.partitions.contains(part);
+            entry.state != UndoState::Discarding && home.part.as_ref().is_none_or(of_part)
         });
         Ok(found)
     }
@@ -182,7 +183,7 @@ impl SnapshotManager {
             return Err(locked(place.dir.path_of(&name), "another command is at work on it", &deadline, None));
         };
         // Only what was complete when it was locked.
-        if matches!(entry.journal.state, UndoState::Replacing | UndoState::Undoing) {
+        if !matches!(entry.journal.state, UndoState::Replaced | UndoState::Undone) {
             return Err(locked(place.dir.path_of(&name), "it is under way", &deadline, None));
         }
         let gone = UndoEntry::of(number, &entry.journal, &entry.dir)?;

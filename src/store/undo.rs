@@ -8,6 +8,7 @@
 //!
 //! Under a name that ends in `.partial` there is nothing that was ever in place: it is in the making, or on its way out.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::id::SnapshotId;
 use super::sealed;
 use crate::error::{Error, IntegrityError, Result, ValidationError};
-use crate::fs::{Dir, replace_file};
+use crate::fs::{Attributes, Dir, replace_file_as};
 
 /// The journal's name.
 pub(crate) const JOURNAL: &str = "undo.json";
@@ -41,6 +42,8 @@ pub enum UndoState {
     Undoing,
     /// That is in place again; what was restored is kept, with all that was written to it.
     Undone,
+    /// It is being removed for good.
+    Discarding,
 }
 
 /// `undo.json`.
@@ -153,7 +156,9 @@ impl Journal {
             let what = format!("{} would have names that lead elsewhere, or none", entry.path_of(JOURNAL).display());
             return Err(ValidationError::refused(what).into());
         }
-        replace_file(entry, JOURNAL, &sealed::seal("the journal", self)?, 0o600)
+        // Whoever owns what was replaced has to be able to read it.
+        let like = Attributes { mode: 0o600, xattrs: BTreeMap::new(), ..entry.attributes()? };
+        replace_file_as(entry, JOURNAL, &sealed::seal("the journal", self)?, &like)
     }
 }
 

@@ -74,7 +74,8 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     docs.is(&["verified"], &listed[0]["verified"]);
     docs.is(&["repair"], &json("repair", &[]));
     let of_machine = run(cowlog().args(["doctor", "--json"])).json();
-    let findings = [&json("doctor", &[])["findings"], &of_machine["findings"]].map(|all| all.as_array().unwrap().clone());
+    let findings =
+        [&json("doctor", &[])["findings"], &of_machine["findings"]].map(|all| all.as_array().unwrap().clone());
     findings.iter().flatten().for_each(|finding| docs.is(&["finding"], finding));
     docs.is(&["snapshot", "shown"], &json("show", &[&id, "--space"]));
     let space = json("space", &[&id, "--segments"]);

@@ -187,6 +187,73 @@ fn a_store_that_may_only_be_read_is_listed_and_verified() {
     assert_eq!(stage.run("list", &["--json"]).json().as_array().unwrap().len(), 1);
 }
 
+/// Root replaces a log; its owner goes on. Where the journal may not be read, nobody can tell which log is in place.
+#[test]
+fn what_root_replaced_is_no_secret_from_the_owner() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let stage = Stage::named("home/orders-0");
+    fs::set_permissions(stage.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = stage.path("cowlog");
+    fs::copy(cowlog().get_program(), &binary).unwrap();
+    let own = std::process::Command::new("chown").args(["-R", "65534:65534"]).arg(stage.path("home")).status();
+    assert!(own.unwrap().success());
+    let as_owner = |args: &[&str]| {
+        let mut command = std::process::Command::new(&binary);
+        command.args(args).current_dir(stage.path("home"));
+        run(command.uid(NOBODY).gid(NOBODY))
+    };
+    as_owner(&["create", "orders-0"]).expect_code(0);
+    stage.run("restore", &["latest", "--replace"]).expect_code(0);
+    as_owner(&["create", "orders-0", "--force"]).expect_code(0);
+    let kept = as_owner(&["undo", "orders-0", "--list", "--json"]).expect_code(0).json();
+    let kept = std::path::PathBuf::from(kept[0]["path"].as_str().unwrap());
+    chown(&kept, Some(0), Some(0)).unwrap();
+    for args in [
+        &["create", "orders-0", "--force", "--json"][..],
+        &["restore", "orders-0", "latest", "--replace", "--json"],
+        &["undo", "orders-0", "--json"],
+    ] {
+        let error = as_owner(args).expect_error(2, "validation");
+        assert!(error.contains("nobody can tell") && error.contains("Permission denied"), "{args:?}: {error}");
+    }
+    let listed = as_owner(&["list", "orders-0", "--json"]).expect_code(0);
+    assert_eq!(listed.json().as_array().unwrap().len(), 2);
+    assert!(listed.stderr.contains("nobody can tell"), "{}", listed.stderr);
+    chown(&kept, Some(NOBODY), Some(NOBODY)).unwrap();
+    as_owner(&["undo", "orders-0"]).expect_code(0);
+}
+
+/// Each partition takes some descriptors while it is snapshotted, verified or restored.
+#[test]
+fn more_partitions_than_files_may_be_open_at_first() {
+    let stage = Stage::new();
+    let data = stage.path("data");
+    for number in 0..300 {
+        let partition = data.join(format!("many-{number}"));
+        fs::create_dir_all(&partition).unwrap();
+        fs::write(partition.join("partition.metadata"), "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ\n").unwrap();
+        fs::write(partition.join(format!("{:020}.log", 0)), "").unwrap();
+    }
+    let limited = |limit: &str, args: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        run(command.args(["-c", &script]).arg(cowlog().get_program()).args(args))
+    };
+    let source = data.to_str().unwrap();
+    limited("-S -n 128", &["create", source, "-q"]).expect_code(0);
+    limited("-S -n 128", &["create", source, "-q", "--force"]).expect_code(0);
+    limited("-S -n 128", &["verify", source, "--level", "deep", "-q"]).expect_code(0);
+    let back = stage.path("back");
+    limited("-S -n 128", &["restore", source, "latest", "-q", "--to", back.to_str().unwrap()]).expect_code(0);
+    // Where the limit is a hard one, that is said.
+    let error = limited("-n 128", &["create", source, "--force", "--json"]).expect_error(1, "filesystem");
+    assert!(error.contains("Too many open files"), "{error}");
+    let ran = limited("-n 128", &["create", source, "--force"]).expect_code(1);
+    assert!(ran.stderr.contains("ulimit -n") && ran.stderr.contains("LimitNOFILE"), "{}", ran.stderr);
+}
+
 #[test]
 fn a_reader_that_goes_away_ends_the_output_quietly() {
     let stage = Stage::new();

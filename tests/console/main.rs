@@ -3,6 +3,9 @@
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 
+#[path = "../support/broker_lock.rs"]
+#[allow(dead_code)]
+mod broker_lock;
 mod changes;
 mod crowd;
 mod documented;

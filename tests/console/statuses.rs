@@ -79,16 +79,7 @@ fn some_logs_are_missing() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    std::fs::write(data.join(".lock"), "").unwrap();
-    let file = std::fs::File::options().read(true).write(true).open(data.join(".lock")).unwrap();
-    let lock = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as nix::libc::c_short,
-        l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETLK(&lock)).unwrap();
+    let lock = crate::broker_lock::hold(&data);
     let place = Place::new();
     place.configure("", &[("broker", &format!("path = {data:?}"))]);
     let served = place.serve();
@@ -100,7 +91,7 @@ fn some_logs_are_missing() {
     assert_eq!(snapshot["missing"][0]["path"], "orders-1", "{snapshot}");
     let id = snapshot["id"].as_str().unwrap();
     assert_eq!(made.header("location"), format!("/api/snapshots/broker~{id}"));
-    drop(file);
+    drop(lock);
 }
 
 /// Of two snapshots that should go one cannot.

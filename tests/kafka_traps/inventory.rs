@@ -156,7 +156,7 @@ fn a_running_broker_is_known_by_its_lock() {
     assert!(taken.left_out.iter().any(|l| l.path == ".lock"), "the file without a lock means nothing");
     let mut holder = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "inventory::holder_of_a_brokers_lock", "--nocapture"])
-        .env("COWLOG_TEST_HOLD_LOCK", root.join(".lock"))
+        .env("COWLOG_TEST_HOLD_LOCK", &root)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -189,15 +189,8 @@ fn a_running_broker_is_known_by_its_lock() {
 #[test]
 fn holder_of_a_brokers_lock() {
     let Some(path) = std::env::var_os("COWLOG_TEST_HOLD_LOCK") else { return };
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let lock = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as nix::libc::c_short,
-        l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETLK(&lock)).unwrap();
+    let data = std::path::PathBuf::from(path);
+    let _lock = crate::broker_lock::hold(&data);
     println!("\nlocked");
     std::io::stdin().read_line(&mut String::new()).unwrap();
 }

@@ -1,6 +1,9 @@
 //! The traps that `tests/data/README.md` lists, and Kafka's own reading against ours: of the original, of a snapshot,
 //! and of what is restored from it.
 
+#[path = "../support/broker_lock.rs"]
+#[allow(dead_code)]
+mod broker_lock;
 mod contents;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub mod attacked;
+pub mod broker_lock;
 pub mod chain;
 pub mod disk;
 pub mod mounts;

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return not_understood(&e, &typed).into(),
     };
+    cowlog::fs::raise_descriptors();
     let output = Output::new(&cli.global);
     match run(cli, output) {
         Ok(code) => code.into(),

@@ -27,6 +27,17 @@ pub(super) enum Effect {
     Moved { from: (NodeId, OsString), to: (NodeId, OsString), node: NodeId, how: Rename },
 }
 
+impl Effect {
+    /// Whether a sync of this inode covers it.
+    fn is_of(&self, node: NodeId) -> bool {
+        match self {
+            Effect::Data(id) => *id == node,
+            Effect::Name { dir, .. } => *dir == node,
+            Effect::Moved { from, to, .. } => from.0 == node || to.0 == node,
+        }
+    }
+}
+
 /// In what shape an effect reached the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -99,12 +110,7 @@ impl State {
     }
 
     pub(super) fn make_durable(&mut self, node: NodeId, how: Sync) {
-        let covered = |effect: &Effect| match (how, effect) {
-            (Sync::Filesystem, _) => true,
-            (_, Effect::Data(id)) => *id == node,
-            (_, Effect::Name { dir, .. }) => *dir == node,
-            (_, Effect::Moved { from, to, .. }) => from.0 == node || to.0 == node,
-        };
+        let covered = |effect: &Effect| how == Sync::Filesystem || effect.is_of(node);
         let mut image = std::mem::replace(&mut self.durable, Image::empty(self.root));
         for effect in self.pending.iter().filter(|e| covered(e)) {
             image.apply(effect, Fate::Whole, self);
@@ -113,9 +119,10 @@ impl State {
         self.pending.retain(|e| !covered(e));
     }
 
-    /// A sync that failed: the bytes never reach the disk, and nobody will be told again.
+    /// A sync that failed: what it was to cover never reaches the disk, and nobody will be told again.
     pub(super) fn lose(&mut self, node: NodeId) {
-        self.pending.retain(|e| !matches!(e, Effect::Data(id) if *id == node));
+        let names = self.abilities.loses_names;
+        self.pending.retain(|e| !(e.is_of(node) && (names || matches!(e, Effect::Data(_)))));
     }
 }
 

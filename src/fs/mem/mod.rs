@@ -10,7 +10,9 @@
 //!   short, or as zeros.
 //! - A sync of a file covers its bytes and attributes, not its name. A sync of a directory covers its names, not the
 //!   bytes behind them. A rename between directories is covered by a sync of either.
-//! - After a failed sync the unsynced bytes are lost for good, and the next sync says that all is well.
+//! - After a failed sync the unsynced bytes are lost for good, and the next sync says that all is well. With
+//!   [`Abilities::loses_names`] the names of a directory are, too: what is done to them afterwards reaches the disk as far as
+//!   it makes sense without what was lost.
 //!
 //! It never stands in for a real disk: what holds on real ones is tested on real ones.
 
@@ -77,6 +79,8 @@ pub struct Abilities {
     pub capacity: u64,
     /// Whether a rename needs space too, as on btrfs.
     pub rename_needs_space: bool,
+    /// Whether a sync of a directory that fails loses its new names for good, as one of a file does its bytes.
+    pub loses_names: bool,
     /// What it says it is.
     pub kind: VolumeKind,
 }
@@ -88,6 +92,7 @@ impl Default for Abilities {
             max_links: 65_000,
             capacity: 1 << 40,
             rename_needs_space: false,
+            loses_names: false,
             kind: VolumeKind::Other,
         }
     }
@@ -119,7 +124,8 @@ struct State {
     /// Nanoseconds since 1970; every change takes a moment.
     now: i64,
     locks: HashMap<NodeId, Vec<(u64, LockMode)>>,
-    record_locks: HashMap<NodeId, u32>,
+    /// The process, and the handle where it is one of ours.
+    record_locks: HashMap<NodeId, (u32, Option<u64>)>,
     abilities: Abilities,
     used: u64,
     /// What a power cut leaves for certain.
@@ -201,6 +207,11 @@ impl MemFs {
         self.interfere_with(Op::Lock, nth, Box::new(meanwhile));
     }
 
+    /// Does something right before the `nth` rename from now on (1 is the next), as another process may.
+    pub fn before_rename(&self, nth: u64, meanwhile: impl FnOnce() + Send + 'static) {
+        self.interfere_with(Op::Rename, nth, Box::new(meanwhile));
+    }
+
     /// Does something while the `nth` listing from now on (1 is the next) is read. Whether that sees a name made
     /// meanwhile is open (POSIX `readdir`): here it sees the younger half of them.
     pub fn during_list(&self, nth: u64, meanwhile: impl FnOnce() + Send + 'static) {
@@ -249,7 +260,7 @@ impl MemFs {
         let mut state = self.lock();
         let node = state.resolve(path.as_ref())?;
         match pid {
-            Some(pid) => state.record_locks.insert(node, pid),
+            Some(pid) => state.record_locks.insert(node, (pid, None)),
             None => state.record_locks.remove(&node),
         };
         Ok(())

@@ -35,6 +35,7 @@ impl Drop for MemHandle {
         if let Some(holders) = state.locks.get_mut(&self.node) {
             holders.retain(|(id, _)| *id != self.id);
         }
+        state.record_locks.retain(|_, (_, by)| *by != Some(self.id));
         if let Ok(node) = state.node_mut(self.node) {
             node.open = node.open.saturating_sub(1);
         }
@@ -224,6 +225,9 @@ impl Fs for MemFs {
     }
 
     fn rename(&self, from: &Handle, from_name: &OsStr, to: &Handle, to_name: &OsStr, how: Rename) -> io::Result<()> {
+        if let Some(meanwhile) = self.due(Op::Rename) {
+            meanwhile();
+        }
         let mut state = self.lock();
         state.begin(Op::Rename, true)?;
         let (from, to) = (self.mem(from)?.node, self.mem(to)?.node);
@@ -357,11 +361,15 @@ impl Fs for MemFs {
     }
 
     fn record_lock_holder(&self, file: &Handle) -> io::Result<Option<u32>> {
-        Ok(self.lock().record_locks.get(&self.mem(file)?.node).copied())
+        let file = self.mem(file)?;
+        let holder = self.lock().record_locks.get(&file.node).copied();
+        Ok(holder.filter(|(_, by)| *by != Some(file.id)).map(|(pid, _)| pid))
     }
 
     fn try_record_lock(&self, file: &Handle) -> io::Result<bool> {
-        Ok(!self.lock().record_locks.contains_key(&self.mem(file)?.node))
+        let file = self.mem(file)?;
+        let (_, by) = *self.lock().record_locks.entry(file.node).or_insert((0, Some(file.id)));
+        Ok(by == Some(file.id))
     }
 
     fn volume(&self, _dir: &Handle) -> io::Result<Volume> {

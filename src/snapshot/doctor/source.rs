@@ -8,7 +8,8 @@ use crate::log;
 use crate::observe::Observer;
 use crate::snapshot::source::Source;
 
-/// Descriptors that are needed beside those of the logs.
+/// Descriptors that a log may take, and those that are needed beside them.
+const DESCRIPTORS_A_LOG: u64 = 3;
 const OTHER_DESCRIPTORS: u64 = 64;
 
 pub(super) fn look(source: &Source, found: &mut Checkup, observer: &Observer) -> Result<()> {
@@ -23,7 +24,7 @@ pub(super) fn look(source: &Source, found: &mut Checkup, observer: &Observer) ->
     }
     writers(source, found);
     unreadable(source, found, observer)?;
-    let needed = source.logs.len() as u64 + OTHER_DESCRIPTORS;
+    let needed = source.logs.len() as u64 * DESCRIPTORS_A_LOG + OTHER_DESCRIPTORS;
     if needed > fs::most_descriptors() {
         let what = format!("{} descriptors may be open, {needed} may be needed", fs::most_descriptors());
         found.problem(

@@ -83,7 +83,7 @@ fn report(session: &Session, entries: &[UndoEntry], verb: &str) -> Result<u8, Fa
         let what = match entry.state {
             UndoState::Undone => "undone: what had been restored",
             UndoState::Replaced => "what was replaced",
-            UndoState::Replacing | UndoState::Undoing => "not complete",
+            UndoState::Replacing | UndoState::Undoing | UndoState::Discarding => "not complete",
         };
         let partitions = match entry.partitions.as_slice() {
             [] => String::new(),

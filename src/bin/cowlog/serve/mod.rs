@@ -10,7 +10,6 @@ use std::time::Duration;
 use cowlog::console::{Options, Server, Tokens};
 use cowlog::schedule::Config;
 use cowlog::snapshot::SnapshotConfig;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
@@ -32,7 +31,6 @@ pub fn run(base: SnapshotConfig, output: Output, args: args::Serve) -> Result<u8
     // First: a signal that comes early is not to end the process unheard.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(Failure::Output)?;
     log(&args)?;
-    enough_descriptors();
     if args.demo {
         return show(base, output, &args, signals);
     }
@@ -113,14 +111,4 @@ fn log(args: &args::Serve) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// As many as this process may have: each connection needs one.
-fn enough_descriptors() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(e) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!(error = %e, "the number of open files could not be raised");
-    }
 }
