@@ -32,9 +32,10 @@ pub use os::OsFs;
 #[cfg(feature = "console")]
 pub(crate) use os::most_descriptors;
 pub use share::{Method, MethodChoice};
-pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link};
+pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link, try_link_as};
 pub(crate) use sync::{
-    replace_file, replace_file_as, replace_unsettled, settle, temporary, write_new_file, write_new_unsynced,
+    replace_file, replace_file_as, replace_file_by, replace_unsettled, settle, temporary, write_new_file,
+    write_new_unsynced,
 };
 
 /// An open file or directory of one of the two implementations.

@@ -260,6 +260,7 @@ fn inherited(found: &PreviousFile<'_>, now: &Stat, same_inode: bool, now_ms: i64
         gid: now.gid,
         mode: now.mode,
         source: Some(source),
+        read_at: found.read_at,
         ..found.manifest.clone()
     };
     Staged { manifest, digest: Some(found.digest), fresh: false }

@@ -11,9 +11,13 @@ use cowlog::store::Scope;
 
 use crate::units::{parse_bytes, parse_duration};
 
+mod repair;
 mod restore;
+mod verify;
 
+pub use repair::Repair;
 pub use restore::{Restore, RestoreMethod, Undo};
+pub use verify::{Verify, VerifyLevel};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -78,7 +82,7 @@ pub enum Command {
     Show(Show),
     /// Show what the snapshots take up, and what deleting them would free
     Space(Space),
-    /// Hold a snapshot against its manifest
+    /// Hold a snapshot against its manifest, or read all of them through a piece at a time
     Verify(Verify),
     /// Restore a snapshot into a new directory or in place of what is there, after it has been verified in full
     Restore(Restore),
@@ -93,7 +97,7 @@ pub enum Command {
     /// The same, with an HTTP API, metrics and a web console
     #[cfg(feature = "console")]
     Serve(crate::serve::args::Serve),
-    /// Rebuild the catalogue from the directories and remove what a dead process left
+    /// Rebuild the catalogue, remove what a dead process left, mend what is damaged
     Repair(Repair),
     /// Measure what a snapshot costs on a disk of yours, beside cp, rsync and restic
     Bench(Bench),
@@ -234,34 +238,6 @@ pub struct Space {
 }
 
 #[derive(Debug, Args)]
-pub struct Verify {
-    #[command(flatten)]
-    pub source: Source,
-    /// Which snapshot
-    #[arg(value_name = "ID", default_value = "latest")]
-    pub id: String,
-    /// Every snapshot of the source
-    #[arg(long, conflicts_with = "id")]
-    pub all: bool,
-    /// Hold it against this root, which was kept elsewhere
-    #[arg(long, value_name = "ROOT", conflicts_with = "all")]
-    pub expect: Option<String>,
-    /// How thoroughly
-    #[arg(short, long, value_enum, default_value = "full", env = "COWLOG_LEVEL", hide_env_values = true)]
-    pub level: VerifyLevel,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum VerifyLevel {
-    /// The manifests' digests; presence and size of every file
-    Quick,
-    /// BLAKE3 of every byte
-    Full,
-    /// Also the CRC of every batch, the order of offsets, the agreement of the indexes
-    Deep,
-}
-
-#[derive(Debug, Args)]
 pub struct Delete {
     #[command(flatten)]
     pub source: Source,
@@ -311,15 +287,6 @@ pub struct Run {
     /// Do what is due, and end: for a timer or for cron
     #[arg(long)]
     pub once: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Repair {
-    #[command(flatten)]
-    pub source: Source,
-    /// Believe the manifest that this snapshot has now although the catalogue remembers another
-    #[arg(long, value_name = "ID")]
-    pub accept: Option<String>,
 }
 
 #[derive(Debug, Args)]
