@@ -150,7 +150,10 @@ impl<'a> Capture<'a> {
         }
         let mut staged = match now {
             Some((stat, now_ms)) => inherited(found, stat, previous.same_inode(found, stat), now_ms),
-            None => Staged { manifest: found.manifest.clone(), digest: Some(found.digest), fresh: false },
+            None => {
+                let manifest = FileManifest { read_at: found.read_at, ..found.manifest.clone() };
+                Staged { manifest, digest: Some(found.digest), fresh: false }
+            }
         };
         staged.manifest.method = Method::Inherit;
         self.staged.push(staged);
