@@ -528,6 +528,55 @@ fn after_a_failed_sync_a_heal_tries_nothing_more() {
     assert!(stopped >= 2, "{stopped}");
 }
 
+/// Before each lock that a heal tries another process does something: mends the file itself, or damages the live log.
+fn meanwhile(what: fn(&MemFs, &str), then: impl Fn(&MemFs, &str, &Healed)) {
+    let (stage, expected, _) = damaged_stage(Abilities::default());
+    let first = expected.keys().next().unwrap().clone();
+    let dry = copy(&stage);
+    let before = dry.count(Op::Lock);
+    heal(&dry).unwrap();
+    for nth in 1..=dry.count(Op::Lock) - before {
+        let fs = copy(&stage);
+        let (other, id) = (fs.clone(), first.clone());
+        fs.before_lock(nth, move || what(&other, &id));
+        let healed = heal(&fs).unwrap();
+        then(&fs, &first, &healed);
+    }
+}
+
+#[test]
+fn what_somebody_else_mended_meanwhile_is_left_alone() {
+    fn mend(fs: &MemFs, id: &str) {
+        let intact = Dir::open_on(arc(fs), LOG).unwrap().read(VICTIM, 1 << 20).unwrap();
+        let dir = Dir::open_on(arc(fs), format!("{STORE}/{id}")).unwrap();
+        let file = dir.open_file("by-hand", cowlog::fs::Open::CreateNew(0o640)).unwrap();
+        file.write_all_at(&intact, 0).unwrap();
+        dir.rename("by-hand", &dir, VICTIM, cowlog::fs::Rename::Replace).unwrap();
+    }
+    meanwhile(mend, |fs, id, healed| {
+        let stat = Dir::open_on(arc(fs), format!("{STORE}/{id}")).unwrap().stat(VICTIM).unwrap();
+        assert_eq!(stat.mode, 0o640, "it was intact, and replaced");
+        assert!(healed.not_mended.is_empty(), "{healed:?}");
+    });
+}
+
+#[test]
+fn a_copy_that_is_damaged_meanwhile_is_not_taken() {
+    fn damage(fs: &MemFs, _: &str) {
+        let log = Dir::open_on(arc(fs), LOG).unwrap();
+        log.open_file(VICTIM, cowlog::fs::Open::Write).unwrap().write_all_at(b"x", 90).unwrap();
+    }
+    let refused = std::cell::Cell::new(0);
+    meanwhile(damage, |fs, _, healed| {
+        for (id, path) in mended(healed) {
+            let report = manager(fs).unwrap().verify(&id, Level::Full).unwrap();
+            assert!(report.damage.iter().all(|d| d.path != path), "{report:?}");
+        }
+        refused.set(refused.get() + healed.not_mended.len());
+    });
+    assert!(refused.get() > 0);
+}
+
 /// Numbers of Linux; the tests use no crate for them.
 mod nix_errno {
     pub const EIO: i32 = 5;

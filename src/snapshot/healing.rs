@@ -145,6 +145,10 @@ impl Work<'_> {
                 self.not_mended(id, &name.file.path, &why);
                 continue;
             }
+            if origins.is_empty() && name.file.size > 0 {
+                self.not_mended(id, &name.file.path, NO_COPY);
+                continue;
+            }
             match self.mend_one(&loaded, &name, at.0.bytes(), &origins) {
                 Ok((dir, Some((from, method)))) => {
                     let path = dir.path().to_owned();
@@ -198,7 +202,7 @@ impl Work<'_> {
                 Err(e) => failed = Some(e),
             }
         }
-        Err(failed.unwrap_or_else(|| refused(NO_COPY)))
+        Err(failed.unwrap_or_else(|| refused("there is nothing to mend it from")))
     }
 
     /// Makes what was renamed in a directory durable; only then it counts.

@@ -6,6 +6,7 @@ mod contract;
 mod damage;
 mod demo;
 mod documented;
+mod heal;
 mod interrupt;
 mod places;
 mod run;
