@@ -1,5 +1,8 @@
 //! What each filesystem can do, and what happens when it is full, read-only or another one.
 
+mod fixtures;
+#[path = "filesystems/healing.rs"]
+mod healing;
 mod native;
 mod support;
 

@@ -10,7 +10,7 @@ use cowlog::Result;
 use cowlog::fs::mem::{Abilities, MemFs, Op};
 use cowlog::fs::{Dir, Fs};
 use cowlog::log::{BatchBuilder, Log, LogConfig, LogReader};
-use cowlog::snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{HealOptions, Healed, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
 use cowlog::store::UndoState;
 
 const LOG: &str = "/log";
@@ -134,6 +134,10 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("repair", |fs| {
         Dir::open_on(arc(fs), STORE)?.unlink("snapshots.json")?;
         manager(fs)?.repair(None)?;
+        Ok(Done::Nothing)
+    }),
+    ("scrub", |fs| {
+        assert!(manager(fs)?.scrub(cowlog::snapshot::Budget::Percent(50.0))?.ok);
         Ok(Done::Nothing)
     }),
     ("verify", |fs| {
@@ -417,6 +421,165 @@ fn every_failing_change_of_a_replacement_leaves_the_one_or_the_other() {
             }
         }
     }
+}
+
+const VICTIM: &str = "00000000000000000000.log";
+
+/// The stage with a bit flipped in a file that both snapshots share, and with one missing in the second; durable.
+fn damaged_stage(abilities: Abilities) -> (MemFs, Expected, Vec<u8>) {
+    let (fs, expected, live) = stage(abilities);
+    for (n, id) in expected.keys().enumerate() {
+        let dir = Dir::open_on(arc(&fs), format!("{STORE}/{id}")).unwrap();
+        if n == 0 {
+            let file = dir.open_file(VICTIM, cowlog::fs::Open::Write).unwrap();
+            let mut byte = [0];
+            file.read_at(&mut byte, 100).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], 100).unwrap();
+        } else {
+            dir.unlink("00000000000000000000.index").unwrap();
+        }
+    }
+    fs.sync_all(&Dir::open_on(arc(&fs), "/").unwrap());
+    (fs, expected, live)
+}
+
+/// Nothing but the damage is damaged, and what was said to be mended is not; then all of it is.
+fn check_healed(fs: &MemFs, case: &str, expected: &Expected, live: &[u8], mended: &[(String, String)]) {
+    let manager = manager(fs).unwrap();
+    for id in expected.keys() {
+        let report = manager.verify(id, Level::Full).unwrap();
+        for damage in &report.damage {
+            let known = damage.path == VICTIM || damage.path == "00000000000000000000.index";
+            assert!(known, "{case}: {damage:?}");
+            let said = mended.contains(&(id.clone(), damage.path.clone()));
+            assert!(!said, "{case}: {} was said to be mended: {damage:?}", damage.path);
+        }
+        assert!(report.extra.iter().all(|e| e.ends_with(".tmp")), "{case}: {:?}", report.extra);
+    }
+    manager.repair(None).unwrap();
+    let healed = manager.heal(&HealOptions::all()).unwrap();
+    assert!(healed.not_mended.is_empty(), "{case}: {healed:?}");
+    check(fs, case, expected, live, &Ok(Done::Nothing), &[]);
+}
+
+fn mended(healed: &Healed) -> Vec<(String, String)> {
+    healed.mended.iter().map(|m| (m.id.clone(), m.path.clone())).collect()
+}
+
+fn heal(fs: &MemFs) -> Result<Healed> {
+    manager(fs)?.heal(&HealOptions::all())
+}
+
+#[test]
+fn power_cuts_of_a_heal() {
+    let (stage, expected, live) = damaged_stage(Abilities::default());
+    let dry = copy(&stage);
+    let before = dry.count(Op::Any);
+    let done = heal(&dry).unwrap();
+    assert!(done.mended.len() >= 2 && done.not_mended.is_empty(), "{done:?}");
+    let (changes, mut states) = (dry.count(Op::Any) - before, 0);
+    for at in 0..=changes + 1 {
+        let fs = copy(&stage);
+        fs.cut_power_after(if at > changes { u64::MAX >> 1 } else { at });
+        let outcome = heal(&fs);
+        let said = outcome.as_ref().map(mended).unwrap_or_default();
+        assert!(at <= changes || said == mended(&done));
+        for (i, state) in fs.crash_states(10, samples(), at).into_iter().enumerate() {
+            let case = format!("heal, power cut after change {at} of {changes}, state {i}");
+            check_healed(&state, &case, &expected, &live, &said);
+            states += 1;
+        }
+    }
+    println!("{states} states");
+}
+
+#[test]
+fn every_failing_change_of_a_heal_leaves_what_was_there_or_mends_it() {
+    let (stage, expected, live) = damaged_stage(Abilities::default());
+    for errno in [nix_errno::EIO, nix_errno::ENOSPC, nix_errno::EROFS] {
+        let dry = copy(&stage);
+        let before = dry.count(Op::Any);
+        heal(&dry).unwrap();
+        for at in 1..=dry.count(Op::Any) - before {
+            let fs = copy(&stage);
+            fs.fail(Op::Any, at, errno);
+            let outcome = heal(&fs);
+            fs.heal();
+            let said = outcome.as_ref().map(mended).unwrap_or_default();
+            for (i, state) in fs.crash_states(10, samples(), at).into_iter().chain([fs.fork()]).enumerate() {
+                let case = format!("heal, errno {errno} at change {at}, state {i}");
+                check_healed(&state, &case, &expected, &live, &said);
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_sync_a_heal_tries_nothing_more() {
+    let (stage, ..) = damaged_stage(Abilities::default());
+    let dry = copy(&stage);
+    let before = dry.count(Op::Sync);
+    heal(&dry).unwrap();
+    let mut stopped = 0;
+    for at in 1..=dry.count(Op::Sync) - before {
+        let fs = copy(&stage);
+        fs.fail(Op::Sync, at, nix_errno::EIO);
+        // The last ones are of the states, when everything is mended.
+        let Ok(healed) = heal(&fs) else { continue };
+        let why = |n: &cowlog::snapshot::NotMended| n.why.contains("cannot sync");
+        stopped += u64::from(!healed.not_mended.is_empty());
+        assert!(healed.not_mended.iter().all(why), "{healed:?}");
+    }
+    assert!(stopped >= 2, "{stopped}");
+}
+
+/// Before each lock that a heal tries another process does something: mends the file itself, or damages the live log.
+fn meanwhile(what: fn(&MemFs, &str), then: impl Fn(&MemFs, &str, &Healed)) {
+    let (stage, expected, _) = damaged_stage(Abilities::default());
+    let first = expected.keys().next().unwrap().clone();
+    let dry = copy(&stage);
+    let before = dry.count(Op::Lock);
+    heal(&dry).unwrap();
+    for nth in 1..=dry.count(Op::Lock) - before {
+        let fs = copy(&stage);
+        let (other, id) = (fs.clone(), first.clone());
+        fs.before_lock(nth, move || what(&other, &id));
+        let healed = heal(&fs).unwrap();
+        then(&fs, &first, &healed);
+    }
+}
+
+#[test]
+fn what_somebody_else_mended_meanwhile_is_left_alone() {
+    fn mend(fs: &MemFs, id: &str) {
+        let intact = Dir::open_on(arc(fs), LOG).unwrap().read(VICTIM, 1 << 20).unwrap();
+        let dir = Dir::open_on(arc(fs), format!("{STORE}/{id}")).unwrap();
+        let file = dir.open_file("by-hand", cowlog::fs::Open::CreateNew(0o640)).unwrap();
+        file.write_all_at(&intact, 0).unwrap();
+        dir.rename("by-hand", &dir, VICTIM, cowlog::fs::Rename::Replace).unwrap();
+    }
+    meanwhile(mend, |fs, id, healed| {
+        let stat = Dir::open_on(arc(fs), format!("{STORE}/{id}")).unwrap().stat(VICTIM).unwrap();
+        assert_eq!(stat.mode, 0o640, "it was intact, and replaced");
+        assert!(healed.not_mended.is_empty(), "{healed:?}");
+    });
+}
+
+#[test]
+fn a_copy_that_is_damaged_meanwhile_is_not_taken() {
+    fn damage(fs: &MemFs, _: &str) {
+        let log = Dir::open_on(arc(fs), LOG).unwrap();
+        log.open_file(VICTIM, cowlog::fs::Open::Write).unwrap().write_all_at(b"x", 90).unwrap();
+    }
+    let refused = std::cell::Cell::new(0);
+    meanwhile(damage, |fs, _, healed| {
+        for (id, path) in mended(healed) {
+            let report = manager(fs).unwrap().verify(&id, Level::Full).unwrap();
+            assert!(report.damage.iter().all(|d| d.path != path), "{report:?}");
+        }
+        refused.set(refused.get() + healed.not_mended.len());
+    });
+    assert!(refused.get() > 0);
 }
 
 /// Numbers of Linux; the tests use no crate for them.

@@ -105,6 +105,12 @@ fn a_bad_configuration_is_refused_with_the_line() {
         (format!("{head}every = \"1h\"\nmethod = \"magic\"\n"), 5, "magic"),
         (format!("{head}every = \"1h\"\nverify = {{ every = \"1d\", level = \"quick\" }}\n"), 5, "no level"),
         (format!("{head}every = \"1h\"\nverify = {{ level = \"full\" }}\n"), 2, "`verify` needs"),
+        (
+            format!("{head}every = \"1h\"\nverify = {{ every = \"1d\", budget = \"5\", level = \"full\" }}\n"),
+            5,
+            "not both",
+        ),
+        (format!("{head}every = \"1h\"\nverify = {{ every = \"1d\", budget = \"0%\" }}\n"), 5, "not a budget"),
         (format!("{head}every = \"1h\"\ndrill = {{ every = \"1d\" }}\n"), 5, "into"),
         (format!("{head}every = \"1h\"\n[[source]]\npath = \"/p\"\nevery = \"1h\"\n"), 5, "two sources are called"),
         (format!("{head}every = \"1h\"\n[[source]]\nname = \"q\"\npath = \"/p\"\nevery = \"1h\"\n"), 5, "named twice"),
@@ -406,6 +412,39 @@ fn damage_is_a_failure_that_names_the_file() {
     assert!(failures.iter().all(|(_, why)| why.is_some()), "{failures:?}");
     assert!(failures[0].1.as_ref().unwrap().contains("00000000000000000000.log"), "{failures:?}");
     assert!(!temp.path().join(".cowlog-drill-log.d").exists());
+}
+
+/// A third each time: after some runs everything was read, and nothing else.
+#[test]
+fn a_budget_reads_a_piece_of_everything() {
+    let temp = tempfile::tempdir().unwrap();
+    let log = temp.path().join("log");
+    append(&log, 60);
+    let hour = || SnapshotConfig { min_interval: Duration::ZERO, ..SnapshotConfig::default() };
+    let snaps = SnapshotManager::open_with(&log, hour()).unwrap();
+    (0..2).for_each(|_| drop(snaps.create().run().unwrap()));
+    let dir = temp.path().to_str().unwrap();
+    let verify = "verify = { every = \"1s\", budget = \"34%\" }";
+    let config = parse(&format!("state = \"{dir}/state\"\n[[source]]\npath = \"{dir}/log\"\n{verify}")).unwrap();
+    let read = Arc::new(Mutex::new(Vec::new()));
+    while read.lock().unwrap().last().is_none_or(|(through, _, _)| !through) {
+        let telling = read.clone();
+        let scheduler = Scheduler::new(config.clone(), hour(), move |told| {
+            if let Told::Ended(ran) = told {
+                let Ok(Outcome::Scrub { report }) = &ran.result else { panic!("{:?}", ran.result) };
+                telling.lock().unwrap().push((report.through, report.bytes_read, report.bytes_total));
+            }
+        })
+        .unwrap();
+        scheduler.run_once();
+        drop(scheduler);
+        // Its pause is of no interest here.
+        fs::remove_dir_all(temp.path().join("state")).unwrap();
+        assert!(read.lock().unwrap().len() < 10, "{read:?}");
+    }
+    let read = read.lock().unwrap();
+    assert!(read.len() > 2 && read.iter().map(|(_, bytes, _)| bytes).sum::<u64>() == read[0].2, "{read:?}");
+    assert!(snaps.list().unwrap().iter().all(|s| s.verified.as_ref().is_some_and(|v| v.ok)));
 }
 
 /// What was found damaged stays a failure while it is there, however many others are whole.

@@ -40,6 +40,13 @@ pub enum DamageKind {
     Producers,
 }
 
+impl DamageKind {
+    /// Whether a file is not what its digest says, so that a copy with the digest mends it.
+    pub(crate) fn is_of_bytes(self) -> bool {
+        matches!(self, DamageKind::Missing | DamageKind::Unreadable | DamageKind::Size | DamageKind::Digest)
+    }
+}
+
 impl fmt::Display for DamageKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -33,9 +33,10 @@ pub(crate) use machine::{may_give_away, most_descriptors, mounts, protects_hard_
 pub use mem::MemFs;
 pub use os::OsFs;
 pub use share::{Method, MethodChoice};
-pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link};
+pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link, try_link_as};
 pub(crate) use sync::{
-    replace_file, replace_file_as, replace_unsettled, settle, temporary, write_new_file, write_new_unsynced,
+    replace_file, replace_file_as, replace_file_by, replace_unsettled, settle, temporary, write_new_file,
+    write_new_unsynced,
 };
 
 /// An open file or directory of one of the two implementations.

@@ -181,7 +181,12 @@ impl Sharer {
 
 /// A hard link with its plain error, for callers that decide themselves.
 pub(crate) fn try_link(from: &Dir, name: &str, to: &Dir) -> io::Result<()> {
-    from.fs().link(from.handle(), name.as_ref(), to.handle(), name.as_ref())
+    try_link_as(from, name, to, name)
+}
+
+/// The same under another name.
+pub(crate) fn try_link_as(from: &Dir, name: &str, to: &Dir, to_name: &str) -> io::Result<()> {
+    from.fs().link(from.handle(), name.as_ref(), to.handle(), to_name.as_ref())
 }
 
 /// The errors that mean "not this way" and not "something is wrong". A full disk, a failing disk or a missing

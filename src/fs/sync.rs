@@ -26,13 +26,22 @@ pub(crate) fn replace_file_as(dir: &Dir, name: &str, bytes: &[u8], like: &Attrib
     dir.sync()
 }
 
+/// As [`replace_file`], with this name for what is not whole yet.
+pub(crate) fn replace_file_by(dir: &Dir, temp: &str, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
+    renamed_from(dir, temp, name, bytes, mode)?;
+    dir.sync()
+}
+
 /// As [`replace_file`], but the caller syncs the directory: until then the name may stand for the old bytes after a crash.
 pub(crate) fn replace_unsettled(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
-    let temp = temporary(name);
-    let result = write_temp(dir, &temp, bytes, mode).and_then(|()| dir.rename(&temp, dir, name, Rename::Replace));
+    renamed_from(dir, &temporary(name), name, bytes, mode)
+}
+
+fn renamed_from(dir: &Dir, temp: &str, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
+    let result = write_temp(dir, temp, bytes, mode).and_then(|()| dir.rename(temp, dir, name, Rename::Replace));
     if result.is_err() {
         // The old file is still in place; only the leftover is in the way of the next attempt.
-        let _ = dir.unlink(&temp);
+        let _ = dir.unlink(temp);
     }
     result
 }

@@ -10,7 +10,7 @@ use super::times::{Quiet, When};
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::{Dir, MethodChoice};
 use crate::kafka::Profile;
-use crate::snapshot::{Level, Policy, SnapshotConfig, SnapshotManager};
+use crate::snapshot::{Budget, Level, Policy, SnapshotConfig, SnapshotManager};
 use crate::store::Scope;
 
 const MAX_BYTES: u64 = 16 << 20;
@@ -58,6 +58,8 @@ pub struct SourceConfig {
     pub keep: Policy,
     /// When a snapshot is verified, and how thoroughly.
     pub verify: Option<(When, Level)>,
+    /// How much is read then of all snapshots, instead of one of them.
+    pub verify_budget: Option<Budget>,
     /// When the latest snapshot is restored, to see whether that works.
     pub drill: Option<Drill>,
 }

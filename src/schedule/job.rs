@@ -7,7 +7,9 @@ use super::drill::{DrillReport, drill};
 use super::plan::Task;
 use crate::error::{Error, IntegrityError, Result};
 use crate::fs::Dir;
-use crate::snapshot::{Created, Deleted, Level, SnapshotConfig, SnapshotInfo, SnapshotManager, VerifyReport};
+use crate::snapshot::{
+    Budget, Created, Deleted, Level, ScrubReport, SnapshotConfig, SnapshotInfo, SnapshotManager, VerifyReport,
+};
 
 /// What came of a task.
 #[derive(Debug, Serialize)]
@@ -27,6 +29,12 @@ pub enum Outcome {
     Verify {
         /// What was found.
         report: Option<VerifyReport>,
+    },
+    /// A piece of all snapshots was read and is whole.
+    #[serde(rename = "verify")]
+    Scrub {
+        /// What was found.
+        report: Box<ScrubReport>,
     },
     /// A snapshot was restored and read.
     Drill {
@@ -86,6 +94,9 @@ fn verify(source: &SourceConfig, manager: &SnapshotManager) -> Result<Outcome> {
         // Nobody will ever make one: this names the places where it was looked for.
         manager.get("latest")?;
     }
+    if let Some(budget) = source.verify_budget.filter(|_| manager.store_path().is_ok_and(|store| store.is_some())) {
+        return scrub(manager, budget);
+    }
     let (damaged, sound): (Vec<SnapshotInfo>, Vec<SnapshotInfo>) = manager.list()?.into_iter().partition(is_damaged);
     // Whose bytes have not been read for longest.
     let read = |s: &SnapshotInfo| s.verified.as_ref().map(|v| v.at.clone()).max(s.oldest_read.clone());
@@ -99,14 +110,25 @@ fn verify(source: &SourceConfig, manager: &SnapshotManager) -> Result<Outcome> {
         }
         None => None,
     };
-    // Damage that was found before is not forgotten because others are whole.
-    match damaged.into_iter().next() {
-        None => Ok(Outcome::Verify { report }),
-        Some(known) => {
-            let what = format!("{} is damaged", known.id);
-            let hint = Some(format!("`cowlog verify` tells of all damage; delete {} when it is of no use", known.id));
-            Err(IntegrityError { hint, ..IntegrityError::new(known.path, what) }.into())
-        }
+    known_damage(damaged).map_or(Ok(Outcome::Verify { report }), Err)
+}
+
+/// Damage that was found before is not forgotten because others are whole.
+fn known_damage(damaged: Vec<SnapshotInfo>) -> Option<Error> {
+    let known = damaged.into_iter().next()?;
+    let what = format!("{} is damaged", known.id);
+    let hint = format!(
+        "`cowlog repair --heal` mends what there is an intact copy of, `cowlog verify` tells of all damage; delete {} when it is of no use",
+        known.id
+    );
+    Some(IntegrityError { hint: Some(hint), ..IntegrityError::new(known.path, what) }.into())
+}
+
+fn scrub(manager: &SnapshotManager, budget: Budget) -> Result<Outcome> {
+    let report = manager.scrub(budget)?;
+    match known_damage(manager.list()?.into_iter().filter(is_damaged).collect()) {
+        Some(known) => Err(known),
+        None => Ok(Outcome::Scrub { report: Box::new(report) }),
     }
 }
 

@@ -15,7 +15,7 @@ use super::times::{Quiet, When};
 use crate::fs::MethodChoice;
 use crate::kafka::Profile;
 use crate::kafka::datadir::is_topic_name;
-use crate::snapshot::{Level, Policy};
+use crate::snapshot::{Budget, Level, Policy};
 use crate::store::Scope;
 use crate::units::{parse_bytes, parse_duration};
 
@@ -105,6 +105,7 @@ struct RawVerify {
     every: Option<Text>,
     cron: Option<Text>,
     level: Option<Text>,
+    budget: Option<Text>,
 }
 
 #[derive(Deserialize, Clone)]
@@ -177,6 +178,7 @@ impl RawSource {
                 None => return Err(Wrong { at: at.clone(), why: "`verify` needs `every` or `cron`".into() }),
             },
         };
+        let verify_budget = budget(self.verify.as_ref())?;
         let drill = match &self.drill {
             None => None,
             Some(drill) => match when(drill.every.as_ref(), drill.cron.as_ref(), at)? {
@@ -205,6 +207,7 @@ impl RawSource {
             quiet,
             keep: keep(self.keep.as_ref())?,
             verify,
+            verify_budget,
             drill,
         })
     }
@@ -291,6 +294,17 @@ fn level(text: Option<&Text>) -> Checked<Level> {
             _ => Err(format!("{text:?} is no level: `full` or `deep`")),
         })
     })
+}
+
+/// A piece of everything is held against its digests, which is no level.
+fn budget(verify: Option<&RawVerify>) -> Checked<Option<Budget>> {
+    let Some((verify, text)) = verify.and_then(|verify| Some((verify, verify.budget.as_ref()?))) else {
+        return Ok(None);
+    };
+    if verify.level.is_some() {
+        return Err(Wrong { at: text.span(), why: "`verify` takes a `budget` or a `level`, not both".into() });
+    }
+    parsed(text, str::parse).map(Some)
 }
 
 fn profile(text: &str) -> std::result::Result<Profile, String> {

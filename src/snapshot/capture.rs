@@ -150,7 +150,10 @@ impl<'a> Capture<'a> {
         }
         let mut staged = match now {
             Some((stat, now_ms)) => inherited(found, stat, previous.same_inode(found, stat), now_ms),
-            None => Staged { manifest: found.manifest.clone(), digest: Some(found.digest), fresh: false },
+            None => {
+                let manifest = FileManifest { read_at: found.read_at, ..found.manifest.clone() };
+                Staged { manifest, digest: Some(found.digest), fresh: false }
+            }
         };
         staged.manifest.method = Method::Inherit;
         self.staged.push(staged);
@@ -260,6 +263,7 @@ fn inherited(found: &PreviousFile<'_>, now: &Stat, same_inode: bool, now_ms: i64
         gid: now.gid,
         mode: now.mode,
         source: Some(source),
+        read_at: found.read_at,
         ..found.manifest.clone()
     };
     Staged { manifest, digest: Some(found.digest), fresh: false }

@@ -1,5 +1,7 @@
 //! BLAKE3 of many files at once.
 
+use std::time::Instant;
+
 use rayon::prelude::*;
 
 use crate::error::Result;
@@ -30,9 +32,38 @@ pub(super) fn buffer() -> Vec<u8> {
 
 /// Hashes the first `limit` bytes, fewer where the file ends before.
 pub(super) fn hash_to(file: &File, limit: u64, buf: &mut [u8], observer: &Observer) -> Result<Hashed> {
+    let (hasher, at) = feed(file, limit, buf, observer, || true)?;
+    observer.advance(1, 0);
+    Ok((hasher.finalize(), at))
+}
+
+/// As [`hash_to`]; `None` where the time is up before the end.
+pub(super) fn hash_until(
+    file: &File,
+    limit: u64,
+    buf: &mut [u8],
+    observer: &Observer,
+    until: Option<Instant>,
+) -> Result<Option<Hashed>> {
+    let in_time = || until.is_none_or(|until| Instant::now() < until);
+    let (hasher, at) = feed(file, limit, buf, observer, in_time)?;
+    if at < limit && !in_time() {
+        return Ok(None);
+    }
+    observer.advance(1, 0);
+    Ok(Some((hasher.finalize(), at)))
+}
+
+fn feed(
+    file: &File,
+    limit: u64,
+    buf: &mut [u8],
+    observer: &Observer,
+    go_on: impl Fn() -> bool,
+) -> Result<(blake3::Hasher, u64)> {
     let mut hasher = blake3::Hasher::new();
     let (mut at, mut asked_for) = (0, 0);
-    while at < limit {
+    while at < limit && go_on() {
         observer.check()?;
         // One step is under way while the one before it is hashed. Small files come by the kernel's own read-ahead.
         if at > 0 && asked_for < at + AHEAD {
@@ -49,6 +80,5 @@ pub(super) fn hash_to(file: &File, limit: u64, buf: &mut [u8], observer: &Observ
             break;
         }
     }
-    observer.advance(1, 0);
-    Ok((hasher.finalize(), at))
+    Ok((hasher, at))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::hash::hash_all;
 use super::manager::SnapshotManager;
 use super::verify::{open_dirs, place};
-use crate::error::{Damage, DamageKind, Result};
+use crate::error::{Damage, Result};
 use crate::fs::Dir;
 use crate::observe::Observer;
 use crate::store::{Loaded, SourceKind, Store};
@@ -22,10 +22,7 @@ pub(super) fn find(
     let observer = &manager.config().observer;
     let mut search = Search { damaged, observer, tried: HashSet::new(), found: BTreeMap::new() };
     // Where the digest holds, a copy with the same digest is as wrong.
-    let differs = |d: &&Damage| {
-        matches!(d.kind, DamageKind::Missing | DamageKind::Unreadable | DamageKind::Size | DamageKind::Digest)
-    };
-    let mut wanted: Vec<&str> = damage.iter().filter(differs).map(|d| d.path.as_str()).collect();
+    let mut wanted: Vec<&str> = damage.iter().filter(|d| d.kind.is_of_bytes()).map(|d| d.path.as_str()).collect();
     search.skip(&wanted)?;
     let source = Path::new(&damaged.manifest.source.path);
     for path in &wanted {
@@ -55,6 +52,31 @@ pub(super) fn find(
         }
     }
     Ok(search.found)
+}
+
+/// The same in words for whoever was refused a damaged snapshot; `None` where there is no intact copy.
+pub(super) fn where_from(
+    manager: &SnapshotManager,
+    store: &Store,
+    damaged: &Loaded,
+    damage: &[Damage],
+) -> Result<Option<String>> {
+    const NAMED: usize = 3;
+    let found = find(manager, store, damaged, damage)?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let mut copies: Vec<String> = Vec::new();
+    for (path, copy) in found.iter().take(NAMED) {
+        let holder = copy.strip_prefix(store.dir().path()).ok().and_then(|within| within.iter().next());
+        let of = holder.map_or("the live log".into(), |id| id.to_string_lossy().into_owned());
+        copies.push(format!("{of} has an intact {path}: {}", copy.display()));
+    }
+    let more = found.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let all = damage.iter().all(|d| found.contains_key(&d.path));
+    let mends = if all { "mends it" } else { "mends these" };
+    Ok(Some(format!("`cowlog repair --heal` {mends}; {}{more}", copies.join("; "))))
 }
 
 struct Search<'a> {

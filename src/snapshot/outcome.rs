@@ -222,6 +222,17 @@ pub enum Level {
     Deep,
 }
 
+impl Level {
+    /// As it stands in JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Level::Quick => "quick",
+            Level::Full => "full",
+            Level::Deep => "deep",
+        }
+    }
+}
+
 /// What `restore` did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Restored {

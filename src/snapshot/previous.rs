@@ -33,6 +33,8 @@ pub(super) struct PreviousLog<'a> {
 pub(super) struct PreviousFile<'a> {
     pub(super) manifest: &'a FileManifest,
     pub(super) digest: blake3::Hash,
+    /// When its bytes were last read.
+    pub(super) read_at: i64,
     ino: u64,
 }
 
@@ -95,7 +97,7 @@ impl<'a> PreviousLog<'a> {
             if let Some(&ino) = self.inodes.get(OsStr::new(name))
                 && !damaged.contains(manifest.path.as_str())
             {
-                files.insert(name, PreviousFile { manifest, digest, ino });
+                files.insert(name, PreviousFile { manifest, digest, read_at: loaded.read_at(manifest), ino });
             }
         }
         files

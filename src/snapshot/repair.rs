@@ -20,6 +20,7 @@ impl SnapshotManager {
         let guard = store.lock(LockMode::Exclusive, &self.deadline())?;
         let mut swept = store.sweep(&guard)?;
         swept.extend(store.sweep_states(&guard)?);
+        swept.extend(store.sweep_healing(&guard)?);
         let mut reconciled = store.reconcile()?;
         if let Some(id) = accepted {
             let loaded = store.load(id)?;

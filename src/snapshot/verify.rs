@@ -17,7 +17,9 @@ use crate::error::{Damage, DamageKind, Error, IntegrityError, Result, Validation
 use crate::fs::{Dir, FileKind, Guard, LockMode, Open, Stat, lock_dir};
 use crate::log::CHECKPOINT;
 use crate::observe::Observer;
-use crate::store::{DIGESTS, FileManifest, Loaded, LogManifest, MANIFEST, STATE, SnapshotId, Store, Verification};
+use crate::store::{
+    DIGESTS, FileManifest, Loaded, LogManifest, MANIFEST, Reads, STATE, SnapshotId, Store, Verification,
+};
 
 /// A snapshot every byte of which has been read and found right, locked against deletion while this lives.
 /// Restoring takes one.
@@ -76,6 +78,7 @@ impl SnapshotManager {
             Err(Error::Integrity(e)) => return Ok(unbelievable(id, level, e)),
             Err(e) => return Err(e),
         };
+        let begun = self.config().clock.now();
         let mut report = examine(&loaded, level, &self.config().observer)?;
         if let Some(damage) = self.root_damage(&store, &loaded)? {
             report.damage.insert(0, damage);
@@ -90,7 +93,12 @@ impl SnapshotManager {
         }
         // What was expected may be wrong: only what the store itself says is remembered.
         if level > Level::Quick && (expected.is_none() || report.ok) {
-            self.record(&store, &report);
+            self.record(&store, &report, begun);
+            if let Err(e) = self.spread(&store, &loaded, &report.damage) {
+                self.config()
+                    .observer
+                    .warn(&format!("the damage was not recorded in other snapshots that share it: {e}"));
+            }
         }
         Ok(report)
     }
@@ -117,9 +125,12 @@ impl SnapshotManager {
             return Ok(());
         }
         let others = self.records(store)?;
-        let hint = match others.iter().rfind(|r| r.id != loaded.id && r.damaged.is_none()) {
-            Some(other) => format!("`cowlog verify` tells of all damage; {} may be intact", other.id),
-            None => "there is no other snapshot of it; `cowlog verify` tells of all damage".into(),
+        let hint = match intact::where_from(self, store, loaded, &damage)? {
+            Some(from) => from,
+            None => match others.iter().rfind(|r| r.id != loaded.id && r.damaged.is_none()) {
+                Some(other) => format!("`cowlog verify` tells of all damage; {} may be intact", other.id),
+                None => "there is no other snapshot of it; `cowlog verify` tells of all damage".into(),
+            },
         };
         let what = "it is damaged and nothing was restored from it".into();
         Err(IntegrityError { path: loaded.dir.path().into(), what, damage, hint: Some(hint) }.into())
@@ -154,10 +165,10 @@ impl SnapshotManager {
     }
 
     /// Best effort: a verification by somebody who may only read is one all the same.
-    fn record(&self, store: &Store, report: &VerifyReport) {
+    fn record(&self, store: &Store, report: &VerifyReport, begun: i64) {
         let Ok(id) = report.id.parse::<SnapshotId>() else { return };
         let verification = Verification {
-            level: if report.level == Level::Deep { "deep".into() } else { "full".into() },
+            level: report.level.name().into(),
             at: self.config().clock.now(),
             ok: report.ok,
             damage: report.damage.clone(),
@@ -168,6 +179,7 @@ impl SnapshotManager {
                 return Ok(());
             }
             state.verified = Some(verification);
+            state.reads = Some(Reads::at(begun));
             store.write_state(id, &state, &guard)?;
             store.write_catalogue(&store.reconcile()?.catalogue, &guard)
         });
@@ -306,14 +318,14 @@ fn presence(dirs: &Dirs<'_>, file: &FileManifest) -> Result<Option<Damage>> {
 }
 
 /// What can be seen without reading it.
-fn differs(file: &FileManifest, stat: &Stat) -> Option<Damage> {
+pub(super) fn differs(file: &FileManifest, stat: &Stat) -> Option<Damage> {
     if stat.kind != FileKind::File {
         return Some(missing(file, "it is not a regular file"));
     }
     (stat.size != file.size).then(|| resized(file, stat))
 }
 
-fn missing(file: &FileManifest, detail: &str) -> Damage {
+pub(super) fn missing(file: &FileManifest, detail: &str) -> Damage {
     Damage { path: file.path.clone(), kind: DamageKind::Missing, detail: detail.into() }
 }
 

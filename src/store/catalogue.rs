@@ -131,6 +131,13 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// Whether at most the state is another one.
+    pub(super) fn same_manifests(&self, other: &Seen) -> bool {
+        (self.manifest, self.digests) == (other.manifest, other.digests)
+    }
+}
+
 impl Catalogue {
     /// The bytes of `snapshots.json`.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
@@ -245,6 +252,9 @@ impl Record {
             self.seen = None;
         }
         self.tags = state.tags.clone();
+        if let (Some(oldest), Some(reads)) = (&mut self.oldest_read, &state.reads) {
+            *oldest = reads.oldest.max(*oldest);
+        }
         self.set_roots = state.roots.clone();
         self.verified = state.verified.as_ref().map(|v| (v.at, v.level.clone(), v.ok));
         self

@@ -86,6 +86,8 @@ impl Loaded {
     /// What it has of a topic, with the files that stand beside the logs, or of a partition: then that log alone. `None`
     /// where it has no log of it.
     pub fn part(mut self, part: &Scope) -> Option<Loaded> {
+        // It counts the files of the whole.
+        self.state.reads = None;
         let manifest = &mut self.manifest;
         manifest.logs.retain(|log| match (&log.topic, log.partition) {
             (Some(topic), Some(partition)) => part.has(topic, partition),
@@ -110,6 +112,14 @@ impl Loaded {
         // Both are sorted by path.
         let digests = self.digests.iter().filter(|(path, _)| *path != MANIFEST);
         self.manifest.files.iter().zip(digests).map(|(file, (_, digest))| (file, digest))
+    }
+
+    /// When the bytes of one of its files were last read: when the snapshot was taken or before, or since.
+    pub fn read_at(&self, file: &FileManifest) -> i64 {
+        let Some(reads) = &self.state.reads else { return file.read_at };
+        let files = &self.manifest.files;
+        let at = files.binary_search_by(|f| f.path.as_str().cmp(&file.path));
+        at.map_or(file.read_at, |at| reads.of(at).max(file.read_at))
     }
 
     /// The directory of one of its logs.

@@ -20,6 +20,7 @@ mod id;
 mod load;
 mod locate;
 mod manifest;
+mod reads;
 mod sealed;
 mod state;
 mod sweep;
@@ -41,7 +42,8 @@ pub use manifest::{
     DirManifest, FileManifest, FileRole, LeftOut, LogManifest, Manifest, Scope, SetMember, SourceKind, SourceManifest,
     VERSION,
 };
-pub use state::{State, Verification};
+pub use reads::{Pass, Reads};
+pub use state::{SCRUB, State, Verification};
 pub use time::rfc3339;
 pub use undo::UndoState;
 pub(crate) use undo::{Journal, Line, SLOTS, Swap, WHOLE, parse_undo_name, undo_name};
@@ -62,6 +64,8 @@ pub const MANIFEST: &str = "manifest.json";
 pub const DIGESTS: &str = "manifest.b3";
 /// See [`MANIFEST`].
 pub const STATE: &str = "state.json";
+/// Under which name new bytes of a file are made, beside it. With nobody at work on the snapshot it may be removed.
+pub(crate) const HEALING: &str = ".cowlog-healing.tmp";
 /// What no file of a source may be called in a snapshot's own directory.
 pub(crate) const RESERVED: [&str; 3] = [MANIFEST, DIGESTS, STATE];
 /// Why such a file is left out.
@@ -256,11 +260,23 @@ impl Store {
         match old {
             Some(old) if old.seen.is_some() && old.seen == seen => Ok((old, false)),
             old => {
+                if let Some(renewed) = old.as_ref().and_then(|old| self.with_new_state(old, &name, seen)) {
+                    return Ok((renewed, true));
+                }
                 let record = self.read_record(id, self.dir.open_dir(&name)?, seen, old.as_ref())?;
                 let changed = old.as_ref() != Some(&record);
                 Ok((record, changed))
             }
         }
+    }
+
+    /// The same record where nothing but the state has changed: the manifests may be large. A state that knows nothing of
+    /// readings does not do, since then the manifest says when its files were read.
+    fn with_new_state(&self, old: &Record, name: &str, seen: Option<Seen>) -> Option<Record> {
+        let same = old.damaged.is_none() && old.seen.zip(seen).is_some_and(|(old, now)| old.same_manifests(&now));
+        let state = self.dir.open_dir(name).and_then(|dir| load::read_state(&dir)).ok().filter(|_| same)?;
+        let known = !state.unreadable && state.reads.is_some();
+        known.then(|| Record { seen, ..old.clone().with_state(&state) })
     }
 
     fn read_record(&self, id: SnapshotId, dir: Dir, seen: Option<Seen>, old: Option<&Record>) -> Result<Record> {

@@ -1,9 +1,9 @@
 //! Removing what dead processes left.
 
 use super::id::StoreName;
-use super::{STATE, Store};
+use super::{HEALING, STATE, Store};
 use crate::error::Result;
-use crate::fs::{Guard, LockMode, temporary, try_lock_dir};
+use crate::fs::{Dir, FileKind, Guard, LockMode, temporary, try_lock_dir};
 
 impl Store {
     /// Removes staging and trash directories that nobody holds, and returns their names. A creator locks its staging
@@ -41,4 +41,46 @@ impl Store {
         }
         Ok(swept)
     }
+
+    /// Removes what dead heals left beside the files of snapshots, and returns the paths within the store.
+    pub(crate) fn sweep_healing(&self, _exclusive: &Guard) -> Result<Vec<String>> {
+        let mut swept = Vec::new();
+        for id in self.ids()? {
+            let name = id.to_string();
+            let Ok(left) = self.dir().open_dir(&name).and_then(|dir| unfinished(&dir)) else { continue };
+            if left.is_empty() {
+                continue;
+            }
+            let Ok(Some(_held)) = try_lock_dir(self.dir(), &name, LockMode::Exclusive) else { continue };
+            // A file of the source may be called so; where nobody can tell, it stays.
+            let Ok(loaded) = self.load(id) else { continue };
+            for path in left.into_iter().filter(|path| loaded.digests.get(path).is_none()) {
+                let (within, _) = path.rsplit_once('/').unwrap_or(("", ""));
+                let dir = if within.is_empty() { Ok(loaded.dir.clone()) } else { loaded.dir.open_dir(within) };
+                if dir.and_then(|dir| dir.unlink(HEALING)).is_ok() {
+                    swept.push(format!("{name}/{path}"));
+                }
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// Paths of what is called so in a snapshot and its directories.
+fn unfinished(dir: &Dir) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in dir.list()? {
+        let Some(name) = entry.name.to_str() else { continue };
+        match entry.kind {
+            FileKind::Dir => {
+                let path = format!("{name}/{HEALING}");
+                if dir.try_stat(&path)?.is_some() {
+                    found.push(path);
+                }
+            }
+            _ if name == HEALING => found.push(name.to_owned()),
+            _ => {}
+        }
+    }
+    Ok(found)
 }

@@ -113,6 +113,14 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     docs.is(&["damage"], &report["damage"][0]);
     docs.is(&["error"], &json("restore", &[&id, "--to", stage.path("r2").to_str().unwrap()])["error"]);
     docs.is(&["error"], &json("show", &["nonsense!"])["error"]);
+    std::fs::remove_file(snapshot.join("checkpoint.json")).unwrap();
+    let scrubbed = json("verify", &["--budget", "100%"]);
+    docs.is(&["scrub"], &scrubbed);
+    docs.is(&["scrub-damage"], &scrubbed["damage"][0]);
+    let healed = json("repair", &["--heal"]);
+    docs.is(&["healed"], &healed);
+    docs.is(&["mended"], &healed["mended"][0]);
+    docs.is(&["not-mended"], &healed["not_mended"][0]);
     append(&stage.log, 1);
     let second = stage.create();
     std::fs::write(stage.snapshot(&second).join("manifest.json"), "{}").unwrap();
@@ -160,7 +168,13 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
 
     // Which this user may always set; what only a running broker makes, see `live` and `kafka_live`; and a broker's records
     // that cannot be read.
-    let unseen = [("restore", "not_restored"), ("created", "missing"), ("kafka", "unread"), ("space", "forecast")];
+    let unseen = [
+        ("scrub", "busy"),
+        ("restore", "not_restored"),
+        ("created", "missing"),
+        ("kafka", "unread"),
+        ("space", "forecast"),
+    ];
     let unseen = unseen.map(|(name, field)| (name.to_owned(), field.to_owned()));
     let all = docs.tables.iter().flat_map(|(name, fields)| fields.keys().map(|field| (name.clone(), field.clone())));
     let missing: Vec<_> = all.filter(|pair| !docs.seen.contains(pair) && !unseen.contains(pair)).collect();

@@ -7,6 +7,7 @@ mod damage;
 mod demo;
 mod doctor;
 mod documented;
+mod heal;
 mod interrupt;
 mod places;
 mod run;

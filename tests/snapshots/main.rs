@@ -3,16 +3,19 @@
 mod arguments;
 mod cuts;
 mod damage;
+mod heal;
 #[path = "../native/mod.rs"]
 mod native;
 mod operations;
 mod retention;
 mod scale;
+mod scrub;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cowlog::error::{ConcurrencyError, DamageKind, Error, Kind, ValidationError};

@@ -14,12 +14,16 @@ use crate::units::{parse_bytes, parse_duration};
 mod doctor;
 mod label;
 mod prune;
+mod repair;
 mod restore;
+mod verify;
 
 pub use doctor::Doctor;
 pub use label::{Pins, Tag};
 pub use prune::Prune;
+pub use repair::Repair;
 pub use restore::{Restore, RestoreMethod, Undo};
+pub use verify::{Verify, VerifyLevel};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -93,7 +97,7 @@ pub enum Command {
     Show(Show),
     /// Show what the snapshots take up, and what deleting them would free
     Space(Space),
-    /// Hold a snapshot against its manifest
+    /// Hold a snapshot against its manifest, or read all of them through a piece at a time
     Verify(Verify),
     /// Restore a snapshot into a new directory or in place of what is there, after it has been verified in full
     Restore(Restore),
@@ -118,7 +122,7 @@ pub enum Command {
     Serve(crate::serve::args::Serve),
     /// Say what stands in the way of good snapshots, and what to do about it
     Doctor(Doctor),
-    /// Rebuild the catalogue from the directories and remove what a dead process left
+    /// Rebuild the catalogue, remove what a dead process left, mend what is damaged
     Repair(Repair),
     /// Measure what a snapshot costs on a disk of yours, beside cp, rsync and restic
     Bench(Bench),
@@ -266,35 +270,6 @@ pub struct Space {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cowlog verify data/orders-0 latest")]
-pub struct Verify {
-    #[command(flatten)]
-    pub source: Source,
-    /// Which snapshot
-    #[arg(value_name = "ID", default_value = "latest")]
-    pub id: String,
-    /// Every snapshot of the source
-    #[arg(long, conflicts_with = "id")]
-    pub all: bool,
-    /// Hold it against this root, which was kept elsewhere
-    #[arg(long, value_name = "ROOT", conflicts_with = "all")]
-    pub expect: Option<String>,
-    /// How thoroughly
-    #[arg(short, long, value_enum, default_value = "full", env = "COWLOG_LEVEL", hide_env_values = true)]
-    pub level: VerifyLevel,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum VerifyLevel {
-    /// The manifests' digests; presence and size of every file
-    Quick,
-    /// BLAKE3 of every byte
-    Full,
-    /// Also the CRC of every batch, the order of offsets, the agreement of the indexes
-    Deep,
-}
-
-#[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cowlog delete data/orders-0 snapshot-1735998123000 --dry-run")]
 pub struct Delete {
     #[command(flatten)]
@@ -317,16 +292,6 @@ pub struct Run {
     /// Do what is due, and end: for a timer or for cron
     #[arg(long)]
     pub once: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cowlog repair data/orders-0")]
-pub struct Repair {
-    #[command(flatten)]
-    pub source: Source,
-    /// Believe the manifest that this snapshot has now although the catalogue remembers another
-    #[arg(long, value_name = "ID")]
-    pub accept: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -414,7 +379,10 @@ mod tests {
             let examples = help.strip_prefix("Example:\n").or_else(|| help.strip_prefix("Examples:\n"));
             let examples = examples.unwrap_or_else(|| panic!("{} has no example", command.get_name()));
             for example in examples.lines().map(str::trim) {
-                let typed = example.split(['>', '|']).next().unwrap().split_whitespace();
+                // What it does, or where its output goes, may stand behind it.
+                let typed = example.split("   ").next().unwrap().split(['>', '|']).next().unwrap();
+                let typed = typed.replace('"', "");
+                let typed = typed.split_whitespace();
                 let cli = Cli::try_parse_from(typed).unwrap_or_else(|e| panic!("{example}: {e}"));
                 drop(cli);
             }

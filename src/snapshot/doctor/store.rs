@@ -175,6 +175,11 @@ fn kept(manager: &SnapshotManager, found: &mut Checkup) {
                 format!("{} keeps {} of what was replaced", entry.path.display(), bytes(entry.bytes)),
                 "`cowlog undo SRC --discard` lets go of it",
             ),
+            UndoState::Discarding => (
+                Verdict::Note,
+                format!("{} is being removed", entry.path.display()),
+                "`cowlog undo SRC --discard` goes on with it",
+            ),
             UndoState::Replacing | UndoState::Undoing => (
                 Verdict::Problem,
                 format!("the replacement that {} keeps is not complete", entry.path.display()),

@@ -42,6 +42,7 @@ fn table(snapshots: &[SnapshotInfo], session: &Session) -> String {
         ("SHARED", Side::Right),
         ("COPIED", Side::Right),
         ("EXPOSED", Side::Right),
+        ("READ", Side::Right),
         ("VERIFIED", Side::Left),
         ("NOTES", Side::Left),
     ]);
@@ -64,6 +65,7 @@ fn table(snapshots: &[SnapshotInfo], session: &Session) -> String {
             when_known(bytes(s.bytes_shared)).into(),
             when_known(bytes(s.bytes_copied)).into(),
             only(s.exposed > 0, count(s.exposed)).into(),
+            s.oldest_read.as_deref().and_then(millis_of).map(|at| age(now, at)).unwrap_or_default().into(),
             verified(s, now),
             notes(s),
         ]);

@@ -160,6 +160,9 @@ fn describe(outcome: &Outcome) -> String {
         }
         Outcome::Verify { report: None } => "no snapshots yet".into(),
         Outcome::Verify { report: Some(report) } => format!("{} ok, {}", report.id, bytes(report.bytes_checked)),
+        Outcome::Scrub { report } => {
+            format!("{} of {} ok", bytes(report.bytes_read), bytes(report.bytes_total))
+        }
         Outcome::Drill { report } => format!(
             "{} restored and read: {}, {} batches, {}",
             report.id,

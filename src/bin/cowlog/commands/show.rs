@@ -95,7 +95,7 @@ fn shown<'a>(file: &'a FileManifest, loaded: &Loaded) -> ShownFile<'a> {
         gid: file.gid,
         mode: format!("{:04o}", file.mode),
         mtime: nanoseconds(file.mtime),
-        read_at: rfc3339(file.read_at),
+        read_at: rfc3339(loaded.read_at(file)),
     }
 }
 

@@ -1,17 +1,21 @@
 //! `cowlog verify`
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cowlog::snapshot::{Level, VerifyReport};
+use cowlog::snapshot::{Budget, Level, ScrubReport, VerifyReport};
 
 use crate::args::{self, VerifyLevel};
 use crate::failure::{DAMAGED, DONE, Failure};
 use crate::session::{Session, must_have_store};
 use crate::style::printable;
-use crate::units::{bytes, duration, plural};
+use crate::units::{age, bytes, duration, millis_of, plural};
 
 pub fn run(session: Session, args: args::Verify) -> Result<u8, Failure> {
+    if let Some(budget) = args.budget {
+        return scrub(session, &args.source.source, budget);
+    }
     let level = match args.level {
         VerifyLevel::Quick => Level::Quick,
         VerifyLevel::Full => Level::Full,
@@ -76,6 +80,48 @@ fn page(report: &VerifyReport, took: Duration, session: &Session) -> String {
     }
     for extra in &report.extra {
         let _ = writeln!(out, "  {}  not part of the snapshot; it is never restored", printable(extra));
+    }
+    out
+}
+
+fn scrub(session: Session, source: &Path, budget: Budget) -> Result<u8, Failure> {
+    let manager = session.manager(source)?;
+    must_have_store(&manager)?;
+    let started = Instant::now();
+    let report = manager.scrub(budget);
+    session.progress.finish();
+    let report = report?;
+    if session.output.json {
+        session.output.value(&report)?;
+    } else if !session.output.quiet || !report.ok {
+        session.output.text(&scrubbed(&report, started.elapsed(), &session))?;
+    }
+    Ok(if report.ok { DONE } else { DAMAGED })
+}
+
+fn scrubbed(report: &ScrubReport, took: Duration, session: &Session) -> String {
+    let styles = &session.output.styles;
+    let verdict = if report.ok { styles.good("ok") } else { styles.bad("DAMAGED") };
+    let of = |n: u64| format!("{} of {}", bytes(n), bytes(report.bytes_total));
+    let read = format!("{}, {}", plural(report.files_read, "file"), of(report.bytes_read));
+    let mut out = format!("{verdict}  {read} in {}\n", duration(took));
+    let left = match report.through {
+        true => "every byte was read since it began".to_owned(),
+        false => format!("{} left", bytes(report.bytes_left)),
+    };
+    let _ = writeln!(out, "  pass    began at {}; {left}", super::list::seconds(&report.since));
+    if let Some(at) = report.oldest_read.as_deref().and_then(millis_of) {
+        let _ = writeln!(out, "  oldest  read {} ago", age(session.now(), at));
+    }
+    for found in &report.damage {
+        let path = styles.bad(&printable(&found.damage.path));
+        let _ = writeln!(out, "  {}  {path}  {}: {}", found.id, found.damage.kind, printable(&found.damage.detail));
+    }
+    if !report.ok {
+        let _ = writeln!(out, "  `cowlog repair --heal` mends what there is an intact copy of");
+    }
+    for id in &report.busy {
+        let _ = writeln!(out, "  {id}  in use by another command: something of it is left for the next run");
     }
     out
 }
