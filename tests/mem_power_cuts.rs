@@ -136,10 +136,6 @@ const OPERATIONS: &[(&str, Operation)] = &[
         manager(fs)?.repair(None)?;
         Ok(Done::Nothing)
     }),
-    ("scrub", |fs| {
-        assert!(manager(fs)?.scrub(cowlog::snapshot::Budget::Percent(50.0))?.ok);
-        Ok(Done::Nothing)
-    }),
     ("verify", |fs| {
         assert!(manager(fs)?.verify("latest", Level::Deep)?.ok);
         Ok(Done::Nothing)

@@ -8,13 +8,16 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cowlog::log::{BatchBuilder, Log, LogConfig};
-use cowlog::snapshot::{Level, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{HealOptions, Level, RestoreOptions, SnapshotConfig, SnapshotManager};
 use cowlog::store::UndoState;
 
 use super::process::{contents, cowlog, strays};
 
-pub const VERBS: [&str; 11] =
-    ["create", "copy", "restore", "replace", "undo", "pin", "delete", "prune", "repair", "verify", "list"];
+pub const VERBS: [&str; 12] =
+    ["create", "copy", "restore", "replace", "undo", "pin", "delete", "prune", "repair", "heal", "verify", "list"];
+
+/// What is missing of the oldest snapshot when it is healed.
+const VICTIM: &str = "00000000000000000000.timeindex";
 
 /// A log and a store that commands are run on.
 pub struct Stage {
@@ -104,6 +107,7 @@ impl Stage {
         command.arg(match verb {
             "copy" => "create",
             "replace" => "restore",
+            "heal" => "repair",
             verb => verb,
         });
         command.arg(&self.log).stdout(Stdio::null()).stderr(Stdio::null());
@@ -119,6 +123,10 @@ impl Stage {
             "delete" | "pin" => command.arg(&oldest),
             "prune" => command.args(["--max-snapshots", "1"]),
             "verify" => command.args(["--level", "deep", "--all"]),
+            "heal" => {
+                std::fs::remove_file(self.store().join(&oldest).join(VICTIM)).expect("it is there");
+                command.args(["--heal", oldest.as_str()])
+            }
             "repair" | "list" => {
                 let gone = std::fs::remove_file(self.store().join("snapshots.json"));
                 // A list does not write a new one.
@@ -173,10 +181,25 @@ fn check_exchanged(stage: &Stage, verb: &str, ended: bool, told: &str) {
     stage.bring_back();
 }
 
+/// What is missing still is, or is mended; nothing else is damaged. The next heal mends it.
+fn check_healed(stage: &Stage, ended: bool, told: &str) {
+    let manager = stage.manager();
+    for id in stage.ids() {
+        let report = manager.verify(&id, Level::Full).unwrap_or_else(|e| panic!("{told}: {id}: {e}"));
+        assert!(report.damage.iter().all(|d| !ended && d.path == VICTIM), "{told}: {id}: {report:#?}");
+    }
+    manager.repair(None).unwrap_or_else(|e| panic!("{told}: {e}"));
+    let healed = manager.heal(&HealOptions::all()).unwrap_or_else(|e| panic!("{told}: {e}"));
+    assert_eq!(healed.not_mended, [], "{told}");
+}
+
 /// What holds after any end of any verb.
 pub fn check(stage: &Stage, verb: &str, before: &BTreeSet<String>, ended: bool, told: &str) {
     if ["replace", "undo"].contains(&verb) {
         check_exchanged(stage, verb, ended, told);
+    }
+    if verb == "heal" {
+        check_healed(stage, ended, told);
     }
     assert!(log_files(&stage.log) == stage.live, "{told}: the log itself changed");
     let manager = stage.manager();
