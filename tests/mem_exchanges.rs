@@ -437,11 +437,7 @@ fn a_stranger_that_comes_between_the_look_and_the_exchange_stays() {
 /// itself locked out.
 #[test]
 fn brokers_are_kept_out_where_none_has_made_the_lock() {
-    let options: [(&str, fn() -> (Scope, RestoreOptions)); 2] = [
-        ("whole", || (Scope::All, RestoreOptions::replace())),
-        ("part", || (topic(), RestoreOptions::into_data_dir("/data"))),
-    ];
-    for (what, options) in options {
+    for what in ["whole", "part"] {
         let met = Arc::new(Mutex::new(Vec::new()));
         for nth in 1.. {
             let fs = stage();
@@ -462,11 +458,10 @@ fn brokers_are_kept_out_where_none_has_made_the_lock() {
                     to.lock().unwrap().push((moved, datadir::broker_on(&data).unwrap().is_some()));
                 }
             });
-            let (scope, options) = options();
             let snaps = manager(&fs).unwrap();
-            match scope {
-                Scope::All => snaps.restore_id("latest", options).unwrap(),
-                part => snaps.restore_part("latest", &part, options).unwrap(),
+            match what {
+                "whole" => snaps.restore_id("latest", RestoreOptions::replace()).unwrap(),
+                _ => snaps.restore_part("latest", &topic(), RestoreOptions::into_data_dir("/data")).unwrap(),
             };
             if fs.looks_left() > 0 {
                 // It stays, as a broker's does, and nobody holds it.
