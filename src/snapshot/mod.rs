@@ -24,9 +24,11 @@ mod inside;
 mod intact;
 mod lines;
 mod log_capture;
+mod logs_at;
 mod manager;
 mod marks;
 mod outcome;
+mod present;
 mod previous;
 mod prune;
 mod remains;
@@ -59,6 +61,7 @@ pub use create::Create;
 #[cfg(feature = "console")]
 pub(crate) use create::check_tags;
 pub use forecast::Forecast;
+pub use logs_at::{At, LogAt, LogsAt};
 pub use manager::SnapshotManager;
 pub use outcome::{
     Created, Deleted, Level, LogEnd, LogInfo, Repaired, Replaced, Restored, SnapshotInfo, Verified, VerifyReport,

@@ -1,11 +1,14 @@
 //! The binary from outside: commands, exit codes, JSON, what it prints and what it leaves behind.
 
 mod bench;
+mod cat;
 mod commands;
 mod contract;
 mod damage;
 mod demo;
 mod documented;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 mod interrupt;
 mod places;
 mod run;

@@ -11,8 +11,10 @@ use cowlog::store::Scope;
 
 use crate::units::{parse_bytes, parse_duration};
 
+mod cat;
 mod restore;
 
+pub use cat::{Cat, Format};
 pub use restore::{Restore, RestoreMethod, Undo};
 
 const EXIT_CODES: &str = "\
@@ -76,6 +78,8 @@ pub enum Command {
     Topics(Topics),
     /// Show one snapshot: its logs and its files with their digests
     Show(Show),
+    /// Print the records of a snapshot, or of the source itself
+    Cat(Cat),
     /// Show what the snapshots take up, and what deleting them would free
     Space(Space),
     /// Hold a snapshot against its manifest
