@@ -23,6 +23,20 @@ pub struct Record {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
+impl Record {
+    /// The same, borrowed.
+    pub fn view(&self) -> RecordView<'_> {
+        RecordView {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            header_count: self.headers.len(),
+            headers: Headers::Apart(&self.headers),
+        }
+    }
+}
+
 /// One record where it stands in its batch: nothing is copied. As [`Record`] otherwise.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordView<'a> {
@@ -35,17 +49,29 @@ pub struct RecordView<'a> {
     /// See [`Record::value`].
     pub value: Option<&'a [u8]>,
     header_count: usize,
-    headers: Input<'a>,
+    headers: Headers<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Headers<'a> {
+    Packed(Input<'a>),
+    Apart(&'a [(String, Option<Vec<u8>>)]),
 }
 
 impl<'a> RecordView<'a> {
     /// See [`Record::headers`].
     pub fn headers(&self) -> impl ExactSizeIterator<Item = (Cow<'a, str>, Option<&'a [u8]>)> + use<'a> {
-        let mut input = self.headers;
-        (0..self.header_count).map(move |_| {
+        let mut headers = self.headers;
+        (0..self.header_count).map(move |index| match &mut headers {
             // They were read once, when the record was.
-            let (name, value) = input.header().unwrap_or_default();
-            (String::from_utf8_lossy(name), value)
+            Headers::Packed(input) => {
+                let (name, value) = input.header().unwrap_or_default();
+                (String::from_utf8_lossy(name), value)
+            }
+            Headers::Apart(all) => {
+                let header = all.get(index).map(|(name, value)| (Cow::Borrowed(name.as_str()), value.as_deref()));
+                header.unwrap_or_default()
+            }
         })
     }
 
@@ -163,7 +189,7 @@ impl<'a> Raw<'a> {
             key: self.key,
             value: self.value,
             header_count: self.header_count,
-            headers: self.headers,
+            headers: Headers::Packed(self.headers),
         }
     }
 }

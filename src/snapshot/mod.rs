@@ -15,6 +15,9 @@ mod create;
 mod deep;
 mod delete;
 mod describe;
+mod diff;
+mod diff_records;
+mod diff_sides;
 mod forecast;
 mod hash;
 mod held;
@@ -60,6 +63,8 @@ pub use contents::{Contents, GroupContents, GroupOffset, LeaderEpoch, LogContent
 pub use create::Create;
 #[cfg(feature = "console")]
 pub(crate) use create::check_tags;
+pub use diff::{Change, Comparison, Diff, FileDiff, LogDiff, LogState, SegmentDiff};
+pub use diff_records::RecordDiff;
 pub use forecast::Forecast;
 pub use logs_at::{At, LogAt, LogsAt};
 pub use manager::SnapshotManager;

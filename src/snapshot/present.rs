@@ -85,6 +85,8 @@ pub(super) fn look(fs: &Arc<dyn Fs>, path: &Path, part: Option<&Scope>) -> Resul
 fn alone(dir: &Dir) -> Result<PresentLog> {
     let profile = datadir::profile_of(dir)?;
     let within = partition_of_data_dir(dir)?;
+    // A native log that stands alone is no partition, whatever it is called.
+    let within = within.filter(|_| profile == Profile::Kafka);
     let named = within.and_then(|(name, home)| Some((datadir::parse_partition_name(&name)?, home)));
     let (topic, marks) = match named {
         Some((of, home)) => {

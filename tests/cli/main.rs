@@ -6,6 +6,7 @@ mod commands;
 mod contract;
 mod damage;
 mod demo;
+mod diff;
 mod documented;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;

@@ -12,9 +12,11 @@ use cowlog::store::Scope;
 use crate::units::{parse_bytes, parse_duration};
 
 mod cat;
+mod diff;
 mod restore;
 
 pub use cat::{Cat, Format};
+pub use diff::Diff;
 pub use restore::{Restore, RestoreMethod, Undo};
 
 const EXIT_CODES: &str = "\
@@ -80,6 +82,8 @@ pub enum Command {
     Show(Show),
     /// Print the records of a snapshot, or of the source itself
     Cat(Cat),
+    /// Show what differs between two snapshots, or between one and the source
+    Diff(Diff),
     /// Show what the snapshots take up, and what deleting them would free
     Space(Space),
     /// Hold a snapshot against its manifest

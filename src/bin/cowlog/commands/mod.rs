@@ -5,6 +5,7 @@ pub mod completions;
 mod contents;
 pub mod create;
 pub mod delete;
+pub mod diff;
 pub mod list;
 pub mod prune;
 mod record_json;
