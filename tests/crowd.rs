@@ -5,13 +5,14 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cowlog::error::{Error, Kind, ValidationError};
 use cowlog::log::{LogConfig, LogReader};
-use cowlog::snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{At, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
 use support::chain::{self, ChainLog};
 use support::mounts::{Kind as Filesystem, Mount};
 use support::process::{Running, in_role, role, strays};
@@ -144,6 +145,7 @@ impl Member {
                 Ok(())
             }),
             10 => self.prune(&snaps),
+            11 if self.random.below(2) == 0 => self.with_any(&snaps, |_, id| look_inside(&snaps, id)),
             _ => match snaps.store_path() {
                 Ok(Some(_)) => snaps.repair(None).map(drop),
                 Ok(None) => Ok(()),
@@ -177,6 +179,23 @@ impl Member {
         }
         snaps.prune(&plan).map(drop)
     }
+}
+
+/// What is told of the way from a snapshot to itself, and which records it has; and that the log that others write to can be
+/// compared with it.
+fn look_inside(snaps: &SnapshotManager, id: &str) -> cowlog::Result<()> {
+    let opened = snaps.logs_at(At::Snapshot(id), None)?;
+    for log in opened.logs() {
+        let mut next = None;
+        let flow: cowlog::Result<_> = log.read(0..i64::MAX, |_, record| {
+            assert!(next.is_none_or(|next| next == record.offset), "{id}: {next:?}, found {}", record.offset);
+            next = Some(record.offset + 1);
+            Ok(ControlFlow::Continue(()))
+        });
+        assert!(flow?.is_continue());
+    }
+    assert!(snaps.compare(At::Snapshot(id), At::Snapshot(id), None)?.diff().equal);
+    snaps.compare(At::Snapshot(id), At::Live, None).map(drop)
 }
 
 /// Another one holds what is wanted, or has deleted it.

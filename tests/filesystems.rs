@@ -8,13 +8,14 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cowlog::Error;
 use cowlog::error::{Kind as ErrorKind, ValidationError};
 use cowlog::fs::{Method, MethodChoice};
-use cowlog::snapshot::{Detach, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{At, Change, Detach, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
 use native::{content, make_log};
 use support::mounts::{Kind, Mount, run, system};
 use support::process::strays;
@@ -76,6 +77,48 @@ fn reflinks_where_there_are_any_and_hard_links_elsewhere() {
         assert_eq!(content(&target), content(&log));
         let asked = RestoreOptions::to(mount.path().join("again")).method(Detach::Reflink);
         assert_eq!(usual(&log).restore_id("latest", asked).is_ok(), kind != Kind::Ext4, "{kind}");
+    }
+}
+
+/// By reflink or by hard link: what is equal is told so without being read, and what was appended is read where it lies.
+#[test]
+fn a_snapshot_is_looked_into_and_compared_where_it_lies() {
+    for kind in Kind::ALL {
+        let Some(mount) = Mount::new(kind) else { continue };
+        let log = mount.path().join("orders-0");
+        make_old_log(&log, 300);
+        let snaps = usual(&log);
+        let first = snaps.create().run().expect("a snapshot").snapshot.id;
+        let compare = |b: At<'_>| snaps.compare(At::Snapshot(&first), b, None).expect("compared");
+        assert!(compare(At::Live).diff().equal, "{kind}: {:?}", compare(At::Live).diff());
+        let mut writer = native::open_log(&log);
+        native::append(&mut writer, 50);
+        let second = snaps.create().force(true).run().expect("a snapshot").snapshot.id;
+        for b in [At::Live, At::Snapshot(&second)] {
+            let comparison = compare(b);
+            let (mut added, diff) = (Vec::new(), comparison.diff());
+            let shown: cowlog::Result<_> = comparison.records(|_, record| {
+                assert!(record.a.is_none());
+                added.push(record.b.expect("one side has it").1.offset);
+                Ok(ControlFlow::Continue(()))
+            });
+            assert!(shown.expect("read").is_continue());
+            assert_eq!(added, (300..350).collect::<Vec<_>>(), "{kind}: {diff:?}");
+            let (log, sealed) = (&diff.logs[0], diff.logs[0].segments.iter().filter(|s| s.change == Change::Changed));
+            assert_eq!((sealed.count(), log.files.len()), (0, 0), "{kind}: {diff:?}");
+        }
+        let opened = snaps.logs_at(At::Snapshot(&first), None).expect("opened");
+        let mut seen = Vec::new();
+        let read: cowlog::Result<_> = opened.logs()[0].read(10..i64::MAX, |_, record| {
+            let expected = native::batch(record.offset).records().expect("records").remove(0);
+            assert_eq!((record.key, record.value), (expected.key.as_deref(), expected.value.as_deref()));
+            seen.push(record.offset);
+            Ok(ControlFlow::Continue(()))
+        });
+        assert!(read.expect("read").is_continue());
+        assert_eq!(seen, (10..300).collect::<Vec<_>>(), "{kind}");
+        let busy = manager(&log, |c| c.lock_timeout = Duration::ZERO).delete(&first).expect_err("it is being read");
+        assert_eq!(busy.kind(), ErrorKind::Concurrency, "{kind}: {busy}");
     }
 }
 

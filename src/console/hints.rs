@@ -54,7 +54,8 @@ mod tests {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             match path.is_dir() {
-                true if path.ends_with("src/bin") || path.ends_with("src/console") => {}
+                // No error of the API has a finding of the doctor in it.
+                true if ["src/bin", "src/console", "src/snapshot/doctor"].iter().any(|it| path.ends_with(it)) => {}
                 true => files(&path, found),
                 false => found.push(path),
             }

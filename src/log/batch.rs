@@ -1,10 +1,11 @@
 //! One record batch, version 2 (`clients: DefaultRecordBatch`).
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use super::codec::Codec;
 use super::header::{BatchError, BatchHeader};
-use super::record::{self, Record};
+use super::record::{self, Record, RecordView};
 use crate::error::{Error, Result, ValidationError};
 
 /// One whole batch whose CRC holds.
@@ -61,6 +62,16 @@ impl Batch {
     /// The records, unpacked up to `limit` bytes; where they take more, that is the error.
     pub fn records_within(&self, limit: u64) -> Result<Vec<Record>, BatchError> {
         record::decode(&self.header, &unpacked(&self.header, self.packed(), limit)?)
+    }
+
+    /// Shows the records one by one, where they stand, until the visitor breaks off. It takes memory for compressed ones
+    /// alone, which are unpacked up to [`UNPACKED_LIMIT`](Self::UNPACKED_LIMIT). What is in front of a broken one was shown.
+    pub fn visit<B>(
+        &self,
+        mut show: impl FnMut(RecordView<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, BatchError> {
+        let plain = unpacked(&self.header, self.packed(), Self::UNPACKED_LIMIT)?;
+        record::walk_until(&self.header, &plain, |_, raw| show(raw.view(&self.header)))
     }
 
     /// Whether it is as a producer makes it: a record for every offset, in their order, the largest timestamp in the header,

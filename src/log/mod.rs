@@ -8,6 +8,7 @@ mod checkpoint;
 mod codec;
 mod config;
 mod cut;
+mod cut_reader;
 mod entries;
 mod header;
 mod index;
@@ -30,6 +31,7 @@ pub use checkpoint::{CHECKPOINT, Checkpoint, Durable, SEGMENTS_LOCK, WRITER_LOCK
 pub use codec::Codec;
 pub use config::{HighWatermark, LogConfig};
 pub use cut::{Cut, CutQuality, HeldCut};
+pub use cut_reader::CutReader;
 pub use header::{BatchError, BatchHeader};
 pub use index::{
     INDEX_INTERVAL, IndexBuilder, IndexBytes, IndexEntry, IndexStop, OffsetEntry, ParsedIndex, TimeEntry,
@@ -38,7 +40,7 @@ pub use index::{
 pub use open::Recovery;
 pub use read::Batches;
 pub use reader::LogReader;
-pub use record::Record;
+pub use record::{Record, RecordView};
 pub(crate) use recover::sealed_end;
 pub use scan::{BatchScanner, ScanEnd, ScannedBatch, Stop, scan, scan_until};
 pub(crate) use segment::list_live;

@@ -17,8 +17,8 @@ pub(super) struct View<'a> {
     pub dir: &'a Dir,
     /// Base offsets, ascending.
     pub bases: &'a [i64],
-    /// Bytes of the last segment that are batches.
-    pub active_bytes: u64,
+    /// Bytes of the last segment that are batches; `None` where that is not known: what is not whole at its end is the end.
+    pub active_bytes: Option<u64>,
     pub log_start: i64,
     pub log_end: i64,
     /// The last segment's indexes where the writer has them in memory.
@@ -33,7 +33,8 @@ impl<'a> View<'a> {
         self.batches_of(self.bases.get(first..).unwrap_or_default(), from)
     }
 
-    fn batches_of(self, segments: &'a [i64], from: i64) -> Batches<'a> {
+    /// Of these segments alone.
+    pub(super) fn batches_of(self, segments: &'a [i64], from: i64) -> Batches<'a> {
         Batches { view: self, rest: segments, from, begun: false, current: None, window: Window::new(AHEAD) }
     }
 
@@ -43,7 +44,10 @@ impl<'a> View<'a> {
 
     fn open_log(&self, base: i64) -> Result<(File, u64)> {
         let file = self.dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
-        let end = if self.is_active(base) { self.active_bytes } else { file.len()? };
+        let end = match self.active_bytes.filter(|_| self.is_active(base)) {
+            Some(bytes) => bytes,
+            None => file.len()?,
+        };
         Ok((file, end))
     }
 
@@ -119,6 +123,8 @@ struct Segment {
     log: File,
     position: u64,
     end: u64,
+    /// Whether something that is not whole may follow the last batch.
+    open: bool,
 }
 
 /// Bytes that are read at a time.
@@ -145,20 +151,24 @@ impl Batches<'_> {
             }
             let left = segment.end - segment.position;
             let head = self.window.at(&segment.log, segment.position, left.min(BatchHeader::SIZE as u64))?;
-            let header = BatchHeader::parse(head).map_err(|e| segment.broken(&e.to_string()))?;
+            if segment.open && is_tail(head, left) {
+                self.current = None;
+                continue;
+            }
+            let header = BatchHeader::parse(head).map_err(|e| segment.broken(self.from, &e.to_string()))?;
             let size = header.total_size();
             if size > left {
-                return Err(segment.broken(&Stop::Torn { have: left, need: size }.to_string()));
+                return Err(segment.broken(self.from, &Stop::Torn { have: left, need: size }.to_string()));
             }
             if header.base_offset < segment.base {
-                return Err(segment.broken("its offset is below the segment's"));
+                return Err(segment.broken(self.from, "its offset is below the segment's"));
             }
             if header.last_offset() < self.from {
                 segment.position += size;
                 continue;
             }
             if self.begun && header.base_offset < self.from {
-                return Err(segment.broken("its offsets overlap those before it"));
+                return Err(segment.broken(self.from, "its offsets overlap those before it"));
             }
             if header.base_offset >= self.view.log_end {
                 return Ok(None);
@@ -166,11 +176,11 @@ impl Batches<'_> {
             if size > LARGE {
                 let end = scan(&segment.log, segment.position, segment.position + size, 0, |_| Ok(()))?;
                 if end.batches != 1 {
-                    return Err(segment.broken(&end.stop.to_string()));
+                    return Err(segment.broken(self.from, &end.stop.to_string()));
                 }
             }
             let bytes = self.window.at(&segment.log, segment.position, size)?.to_vec();
-            let batch = Batch::from_bytes(bytes).map_err(|e| segment.broken(&e.to_string()))?;
+            let batch = Batch::from_bytes(bytes).map_err(|e| segment.broken(self.from, &e.to_string()))?;
             segment.position += size;
             (self.from, self.begun) = (header.next_offset(), true);
             return Ok(Some(batch));
@@ -186,15 +196,28 @@ impl Batches<'_> {
         } else {
             0
         };
-        self.current = Some(Segment { base, log, position, end });
+        let open = self.view.active_bytes.is_none() && self.view.is_active(base);
+        self.current = Some(Segment { base, log, position, end, open });
         Ok(())
     }
 }
 
 impl Segment {
-    fn broken(&self, why: &str) -> Error {
-        IntegrityError::new(self.log.path(), format!("the batch at byte {} is broken: {why}", self.position)).into()
+    /// `from` is the least offset that it can have.
+    fn broken(&self, from: i64, why: &str) -> Error {
+        let what = format!("the batch at byte {} (offset {from} or above) is broken: {why}", self.position);
+        IntegrityError::new(self.log.path(), what).into()
     }
+}
+
+/// Whether these are the first bytes of what a writer has not written to its end, or of a preallocated tail, whose length
+/// field reads 0.
+fn is_tail(head: &[u8], left: u64) -> bool {
+    let length = head.get(8..12);
+    left < BatchHeader::SIZE as u64
+        || head.len() < BatchHeader::SIZE
+        || length == Some(&[0; 4][..])
+        || BatchHeader::parse(head).is_ok_and(|header| header.total_size() > left)
 }
 
 impl Iterator for Batches<'_> {

@@ -101,7 +101,7 @@ impl LogReader {
         View {
             dir: &self.dir,
             bases: &self.bases,
-            active_bytes: self.active.valid_bytes,
+            active_bytes: Some(self.active.valid_bytes),
             log_start: self.log_start,
             log_end: self.log_end(),
             active_indexes: None,

@@ -3,6 +3,9 @@
 //! Read and written here and not by the `kafka-protocol` crate, which allocates by the counts that a record
 //! claims, keeps one of several headers with the same key, and overlooks LogAppendTime. Tests hold the two against each other.
 
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
 use super::header::{BatchError, BatchHeader};
 
 /// One record.
@@ -20,6 +23,70 @@ pub struct Record {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
+impl Record {
+    /// The same, borrowed.
+    pub fn view(&self) -> RecordView<'_> {
+        RecordView {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            header_count: self.headers.len(),
+            headers: Headers::Apart(&self.headers),
+        }
+    }
+}
+
+/// One record where it stands in its batch: nothing is copied. As [`Record`] otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordView<'a> {
+    /// See [`Record::offset`].
+    pub offset: i64,
+    /// See [`Record::timestamp`].
+    pub timestamp: i64,
+    /// See [`Record::key`].
+    pub key: Option<&'a [u8]>,
+    /// See [`Record::value`].
+    pub value: Option<&'a [u8]>,
+    header_count: usize,
+    headers: Headers<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Headers<'a> {
+    Packed(Input<'a>),
+    Apart(&'a [(String, Option<Vec<u8>>)]),
+}
+
+impl<'a> RecordView<'a> {
+    /// See [`Record::headers`].
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = (Cow<'a, str>, Option<&'a [u8]>)> + use<'a> {
+        let mut headers = self.headers;
+        (0..self.header_count).map(move |index| match &mut headers {
+            // They were read once, when the record was.
+            Headers::Packed(input) => {
+                let (name, value) = input.header().unwrap_or_default();
+                (String::from_utf8_lossy(name), value)
+            }
+            Headers::Apart(all) => {
+                let header = all.get(index).map(|(name, value)| (Cow::Borrowed(name.as_str()), value.as_deref()));
+                header.unwrap_or_default()
+            }
+        })
+    }
+
+    /// A copy that outlives the batch.
+    pub fn to_record(&self) -> Record {
+        Record {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            key: self.key.map(<[u8]>::to_vec),
+            value: self.value.map(<[u8]>::to_vec),
+            headers: self.headers().map(|(name, value)| (name.into_owned(), value.map(<[u8]>::to_vec))).collect(),
+        }
+    }
+}
+
 /// Size, attributes, two deltas, two lengths, header count: one byte each.
 const LEAST_RECORD: usize = 7;
 /// Two lengths.
@@ -28,7 +95,10 @@ const LEAST_HEADER: usize = 2;
 /// Decodes the (decompressed) records of a batch.
 pub(super) fn decode(header: &BatchHeader, plain: &[u8]) -> Result<Vec<Record>, BatchError> {
     let mut records = Vec::with_capacity(count_in(header, plain)? as usize);
-    walk(header, plain, |_, raw| raw.to_record(header).map(|record| records.push(record)))?;
+    walk(header, plain, |_, raw| {
+        records.push(raw.view(header).to_record());
+        Ok(())
+    })?;
     Ok(records)
 }
 
@@ -38,14 +108,32 @@ pub(super) fn walk<'a>(
     plain: &'a [u8],
     mut show: impl FnMut(u32, Raw<'a>) -> Result<(), &'static str>,
 ) -> Result<(), BatchError> {
+    let walked = walk_until(header, plain, |index, raw| match show(index, raw) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(why) => ControlFlow::Break(BatchError::Record { index, why }),
+    })?;
+    match walked {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(e) => Err(e),
+    }
+}
+
+/// The same until the visitor breaks off: what is behind that is not looked at.
+pub(super) fn walk_until<'a, B>(
+    header: &BatchHeader,
+    plain: &'a [u8],
+    mut show: impl FnMut(u32, Raw<'a>) -> ControlFlow<B>,
+) -> Result<ControlFlow<B>, BatchError> {
     let broken = |index: u32, why| BatchError::Record { index, why };
     let count = count_in(header, plain)?;
     let mut input = Input(plain);
     for index in 0..count {
         let raw = Raw::read(header, &mut input).map_err(|why| broken(index, why))?;
-        show(index, raw).map_err(|why| broken(index, why))?;
+        if let ControlFlow::Break(with) = show(index, raw) {
+            return Ok(ControlFlow::Break(with));
+        }
     }
-    if input.0.is_empty() { Ok(()) } else { Err(broken(count, "bytes follow the last record")) }
+    if input.0.is_empty() { Ok(ControlFlow::Continue(())) } else { Err(broken(count, "bytes follow the last record")) }
 }
 
 fn count_in(header: &BatchHeader, plain: &[u8]) -> Result<u32, BatchError> {
@@ -94,20 +182,15 @@ impl<'a> Raw<'a> {
         Ok(Raw { delta, timestamp, key, value, header_count, headers })
     }
 
-    fn to_record(&self, header: &BatchHeader) -> Result<Record, &'static str> {
-        let mut input = self.headers;
-        let mut headers = Vec::with_capacity(self.header_count);
-        for _ in 0..self.header_count {
-            let (name, value) = input.header()?;
-            headers.push((String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)));
-        }
-        Ok(Record {
+    pub(super) fn view(&self, header: &BatchHeader) -> RecordView<'a> {
+        RecordView {
             offset: header.base_offset.saturating_add(self.delta.into()),
             timestamp: self.timestamp,
-            key: self.key.map(<[u8]>::to_vec),
-            value: self.value.map(<[u8]>::to_vec),
-            headers,
-        })
+            key: self.key,
+            value: self.value,
+            header_count: self.header_count,
+            headers: Headers::Packed(self.headers),
+        }
     }
 }
 
@@ -149,7 +232,7 @@ fn put_varlong(out: &mut Vec<u8>, value: i64) {
     out.push(rest as u8);
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {

@@ -159,7 +159,7 @@ impl Log {
         View {
             dir: &self.dir,
             bases: &self.bases,
-            active_bytes: self.active.bytes,
+            active_bytes: Some(self.active.bytes),
             log_start: self.log_start,
             log_end: self.active.next_offset,
             active_indexes: Some(self.active.builder.so_far()),

@@ -88,7 +88,7 @@ impl<'a> LogCapture<'a> {
         }
         let mut left_out = Vec::new();
         for entry in &listing.side_files {
-            match side_file(log, entry)? {
+            match side_file(&log.dir, log.profile, &log.prefix, entry)? {
                 Side::Take(name) => side(name.to_owned(), FileRole::of_side_file(name)),
                 Side::Ours => {}
                 Side::Leave(why) => left_out.push(LeftOut { path: capture.path(&entry.name.to_string_lossy()), why }),

@@ -16,6 +16,9 @@ mod create;
 mod deep;
 mod delete;
 mod describe;
+mod diff;
+mod diff_records;
+mod diff_sides;
 mod doctor;
 mod forecast;
 mod hash;
@@ -31,12 +34,14 @@ mod intact;
 mod label;
 mod lines;
 mod log_capture;
+mod logs_at;
 mod manager;
 mod marks;
 mod mend;
 mod origins;
 mod outcome;
 mod policy;
+mod present;
 mod previous;
 mod prune;
 mod readings;
@@ -73,9 +78,12 @@ pub use contents::{Contents, GroupContents, GroupOffset, LeaderEpoch, LogContent
 pub use create::Create;
 #[cfg(feature = "console")]
 pub(crate) use create::check_tags;
+pub use diff::{Change, Comparison, Diff, FileDiff, LogDiff, LogState, SegmentDiff};
+pub use diff_records::RecordDiff;
 pub use doctor::{Checkup, Finding, Verdict, machine};
 pub use forecast::Forecast;
 pub use heal::{HealOptions, Healed, Mended, NotMended};
+pub use logs_at::{At, LogAt, LogsAt};
 pub use manager::SnapshotManager;
 pub use outcome::{
     Created, Deleted, Level, LogEnd, LogInfo, Repaired, Replaced, Restored, SnapshotInfo, Verified, VerifyReport,

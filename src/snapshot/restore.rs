@@ -16,7 +16,7 @@ use crate::error::{Damage, Error, Result, ValidationError};
 use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back};
 use crate::kafka::{Profile, boot, datadir};
 use crate::observe::Observer;
-use crate::store::{FileManifest, Loaded, SourceKind, Store};
+use crate::store::{FileManifest, Loaded, Scope, SourceKind, Store};
 
 impl SnapshotManager {
     /// Restores a snapshot that has been verified.
@@ -183,7 +183,12 @@ impl SnapshotManager {
 
 /// What is wanted of a snapshot.
 fn part_of(loaded: Loaded, options: &RestoreOptions) -> Result<Loaded> {
-    let Some(part) = &options.part else { return Ok(loaded) };
+    narrowed(loaded, options.part.as_ref())
+}
+
+/// A part of a snapshot, or all of it.
+pub(super) fn narrowed(loaded: Loaded, part: Option<&Scope>) -> Result<Loaded> {
+    let Some(part) = part else { return Ok(loaded) };
     let (id, path) = (loaded.id, loaded.dir.path().to_owned());
     loaded.part(part).ok_or_else(|| {
         ValidationError::Refused {

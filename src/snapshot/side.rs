@@ -1,8 +1,7 @@
 //! What of a log's directory belongs to no segment, and whether it belongs into a snapshot.
 
-use super::source::SourceLog;
 use crate::error::{Result, ValidationError};
-use crate::fs::{Entry, FileKind};
+use crate::fs::{Dir, Entry, FileKind};
 use crate::kafka::{Profile, datadir};
 use crate::log;
 use crate::store;
@@ -15,17 +14,16 @@ pub(super) enum Side<'a> {
     Leave(String),
 }
 
-pub(super) fn side_file<'a>(log: &SourceLog, entry: &'a Entry) -> Result<Side<'a>> {
+pub(super) fn side_file<'a>(dir: &Dir, profile: Profile, prefix: &str, entry: &'a Entry) -> Result<Side<'a>> {
     let Some(name) = entry.name.to_str() else {
-        let what =
-            format!("{:?} in {} is not UTF-8, which a manifest cannot name", entry.name, log.dir.path().display());
+        let what = format!("{:?} in {} is not UTF-8, which a manifest cannot name", entry.name, dir.path().display());
         return Err(ValidationError::refused(what).into());
     };
     let ours = [log::CHECKPOINT, log::WRITER_LOCK, log::SEGMENTS_LOCK, store::IN_LOG];
-    if log.profile == Profile::Native && (ours.contains(&name) || name.ends_with(".tmp")) {
+    if profile == Profile::Native && (ours.contains(&name) || name.ends_with(".tmp")) {
         return Ok(Side::Ours);
     }
-    if log.prefix.is_empty() && store::RESERVED.contains(&name) {
+    if prefix.is_empty() && store::RESERVED.contains(&name) {
         return Ok(Side::Leave(store::RESERVED_WHY.into()));
     }
     if let Some(why) = datadir::left_out_in_partition(name) {

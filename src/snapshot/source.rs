@@ -344,12 +344,12 @@ fn open_partition(
     SourceLog::open(name, dir, Some((home, broker)), profile, marks, None, deadline)
 }
 
-fn no_such(data_dir: &Dir, part: &Scope) -> Error {
+pub(super) fn no_such(data_dir: &Dir, part: &Scope) -> Error {
     ValidationError::NoSuchSource { path: data_dir.path_of(part.to_string()) }.into()
 }
 
 /// The name of the directory and its parent, where that is a broker's data directory.
-fn partition_of_data_dir(dir: &Dir) -> Result<Option<(String, Dir)>> {
+pub(super) fn partition_of_data_dir(dir: &Dir) -> Result<Option<(String, Dir)>> {
     let path = dir.fs().canonical(dir.path());
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return Ok(None);

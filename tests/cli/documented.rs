@@ -77,6 +77,7 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     let findings =
         [&json("doctor", &[])["findings"], &of_machine["findings"]].map(|all| all.as_array().unwrap().clone());
     findings.iter().flatten().for_each(|finding| docs.is(&["finding"], finding));
+    record_lines(&mut docs, &stage, &id);
     docs.is(&["snapshot", "shown"], &json("show", &[&id, "--space"]));
     let space = json("space", &[&id, "--segments"]);
     docs.is(&["space"], &space);
@@ -181,6 +182,34 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     assert!(missing.is_empty(), "documented, and nowhere to be seen: {missing:?}");
 }
 
+/// The lines of `cat` and of `diff --records`.
+fn record_lines(docs: &mut Seen, stage: &Stage, id: &str) {
+    let mut log = cowlog::Log::open(&stage.log).unwrap();
+    let odd = cowlog::BatchBuilder::new().record(1, Some(&[0xff]), Some(&[0xfe])).header("h", Some(&[0xfd])).build();
+    log.append(odd.unwrap()).unwrap();
+    log.append(cowlog::BatchBuilder::new().record(1, None, None).header("h", None).build().unwrap()).unwrap();
+    log.close().unwrap();
+    let lines = |verb: &str, args: &[&str]| -> Vec<Value> {
+        let ran = stage.run(verb, &[args, &["--json"]].concat()).expect_code(0);
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    for record in lines("cat", &["live"]) {
+        docs.is(&["record"], &record);
+        let headers = record["headers"].as_array().cloned().unwrap_or_default();
+        headers.iter().for_each(|header| docs.is(&["record-header"], header));
+    }
+    let lines = lines("diff", &[id, "live", "--records"]);
+    docs.is(&["diff"], &lines[0]);
+    let log = &lines[0]["logs"][0];
+    docs.is(&["log-diff"], log);
+    docs.is(&["log-state"], &log["a"]);
+    docs.is(&["segment-diff"], &log["segments"][0]);
+    assert_eq!(lines.len(), 3);
+    lines[1..].iter().for_each(|line| docs.is(&["record-diff"], line));
+    let back = stage.run("diff", &["live", id, "--records", "--json"]).expect_code(0).stdout;
+    docs.is(&["record-diff"], &serde_json::from_str(back.lines().nth(1).unwrap()).unwrap());
+}
+
 /// `show --kafka`, of logs of which one ends within a transaction.
 fn kafka(docs: &mut Seen, temp: &Path) {
     let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/txn-killed.tar.zst");
@@ -200,6 +229,11 @@ fn kafka(docs: &mut Seen, temp: &Path) {
     for group in each(&kafka["groups"]) {
         each(&group["offsets"]).iter().for_each(|offset| docs.is(&["committed"], offset));
     }
+    let cat = run(cowlog().arg("cat").arg(&data).args(["--json", "--topic", "payments"])).expect_code(0);
+    cat.stdout.lines().for_each(|line| docs.is(&["record"], &serde_json::from_str(line).unwrap()));
+    std::fs::remove_dir_all(data.join("payments-0")).unwrap();
+    let diff = run(cowlog().arg("diff").arg(&data).args(["latest", "live", "--json"])).expect_code(0).json();
+    docs.is(&["log-diff"], &diff["logs"][0]);
     let text = run(cowlog().arg("show").arg(&data).arg("--kafka")).expect_code(0).stdout;
     for told in ["OPEN TRANSACTION ", "LEADER EPOCHS", "readers", "clicks-0", "CODECS"] {
         assert!(text.contains(told), "{told}: {text}");

@@ -1,12 +1,16 @@
 //! The binary from outside: commands, exit codes, JSON, what it prints and what it leaves behind.
 
 mod bench;
+mod cat;
 mod commands;
 mod contract;
 mod damage;
 mod demo;
+mod diff;
 mod doctor;
 mod documented;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 mod heal;
 mod interrupt;
 mod places;

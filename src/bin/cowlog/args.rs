@@ -11,6 +11,8 @@ use cowlog::store::Scope;
 
 use crate::units::{parse_bytes, parse_duration};
 
+mod cat;
+mod diff;
 mod doctor;
 mod label;
 mod prune;
@@ -18,6 +20,8 @@ mod repair;
 mod restore;
 mod verify;
 
+pub use cat::{Cat, Format};
+pub use diff::Diff;
 pub use doctor::Doctor;
 pub use label::{Pins, Tag};
 pub use prune::Prune;
@@ -95,6 +99,10 @@ pub enum Command {
     Topics(Topics),
     /// Show one snapshot: its logs and its files with their digests
     Show(Show),
+    /// Print the records of a snapshot, or of the source itself
+    Cat(Cat),
+    /// Show what differs between two snapshots, or between one and the source
+    Diff(Diff),
     /// Show what the snapshots take up, and what deleting them would free
     Space(Space),
     /// Hold a snapshot against its manifest, or read all of them through a piece at a time
@@ -376,7 +384,7 @@ mod tests {
     fn every_command_has_an_example_that_is_understood() {
         for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let examples = help.strip_prefix("Example:\n").or_else(|| help.strip_prefix("Examples:\n"));
+            let examples = help.split_once("Example:\n").or_else(|| help.split_once("Examples:\n")).map(|(_, all)| all);
             let examples = examples.unwrap_or_else(|| panic!("{} has no example", command.get_name()));
             for example in examples.lines().map(str::trim) {
                 // What it does, or where its output goes, may stand behind it.

@@ -61,6 +61,8 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         Command::List(args) => commands::list::run(session, args),
         Command::Topics(args) => commands::topics::run(session, args),
         Command::Show(args) => commands::show::run(session, args),
+        Command::Cat(args) => commands::cat::run(session, args),
+        Command::Diff(args) => commands::diff::run(session, args),
         Command::Space(args) => commands::space::run(session, args),
         Command::Verify(args) => commands::verify::run(session, args),
         Command::Restore(args) => commands::restore::run(session, args),

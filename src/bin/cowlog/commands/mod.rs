@@ -1,14 +1,18 @@
 //! The commands, one a file. Each prints its result and gives the exit code.
 
+pub mod cat;
 pub mod completions;
 mod contents;
 pub mod create;
 pub mod delete;
+pub mod diff;
 pub mod doctor;
 pub mod label;
 pub mod list;
 pub mod man;
 pub mod prune;
+mod record_json;
+mod record_text;
 pub mod repair;
 pub mod restore;
 pub mod run;

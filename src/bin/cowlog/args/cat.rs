@@ -1,0 +1,52 @@
+//! Of `cat`.
+
+use clap::{Args, ValueEnum, value_parser};
+
+use super::{Part, Source};
+
+const EXAMPLES: &str = "\
+The columns of `text` are divided by tabs: offset, time, key, value, and one more for each header. What could break a line or
+drive a terminal is written as \\t, \\n, \\r, \\\\, \\xNN or \\u{N}; \\N stands for no key, no value or no time, \\control for the key of
+a marker of transactions. Where several partitions are printed, one after the other, the first column names them.
+
+Examples:
+  cowlog cat data/orders-0 latest --from 100 --limit 10
+  cowlog cat data latest --topic orders --partition 0 --format json | jq .value
+  cowlog cat data live --topic orders --key customer-17";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Cat {
+    #[command(flatten)]
+    pub source: Source,
+    /// Which snapshot; `live` is the source itself
+    #[arg(value_name = "ID", default_value = "latest")]
+    pub id: String,
+    #[command(flatten)]
+    pub part: Part,
+    /// The first offset (inclusive)
+    #[arg(long, value_name = "OFFSET", value_parser = value_parser!(i64).range(0..), default_value_t = 0, hide_default_value = true)]
+    pub from: i64,
+    /// The offset to stop before (exclusive)
+    #[arg(long, value_name = "OFFSET", value_parser = value_parser!(i64).range(0..), default_value_t = i64::MAX, hide_default_value = true)]
+    pub to: i64,
+    /// Only records with this key
+    #[arg(long, value_name = "TEXT")]
+    pub key: Option<String>,
+    /// At most so many records
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// How [default: text, with --json json]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One line a record, safe for any terminal
+    Text,
+    /// One JSON object a line; see docs/json.md
+    Json,
+    /// The values alone, each with a newline behind it
+    Raw,
+}
