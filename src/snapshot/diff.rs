@@ -135,7 +135,7 @@ impl SnapshotManager {
     /// Compares two snapshots, or one with the source: all of it, or a topic or partition. Between snapshots the digests of
     /// their manifests decide; a file is read where one has grown out of the other. What is compared with the source is
     /// read where its identity does not tell. Nothing of the source is locked: it is told as it was at one moment, up to its last
-    /// whole batch, and looked at anew where files vanish meanwhile.
+    /// whole batch, and looked at anew where files vanish meanwhile. A part of which nothing is there any more was removed.
     ///
     /// # Errors
     ///

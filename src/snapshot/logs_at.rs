@@ -106,7 +106,7 @@ impl SnapshotManager {
             ground: Ground::Live(log),
             observer: observer.clone(),
         };
-        let logs = present::look(self.fs(), self.source(), part)?.logs;
+        let logs = present::look(self.fs(), self.source(), part)?.with_any_of(part)?.logs;
         Ok(LogsAt { name: "live".into(), logs: logs.into_iter().map(opened).collect(), _guard: None })
     }
 }

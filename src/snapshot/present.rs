@@ -32,11 +32,11 @@ pub(super) struct PresentLog {
     pub(super) marks: Marks,
 }
 
-/// Looks through what `path` names, or a part of the data directory that it is.
+/// Looks through what `path` names, or a part of the data directory that it is, of which there may be nothing.
 ///
 /// # Errors
 ///
-/// `Validation`: there is no such source, it is no log, or it has nothing of the part.
+/// `Validation`: there is no such source, or it is no log.
 pub(super) fn look(fs: &Arc<dyn Fs>, path: &Path, part: Option<&Scope>) -> Result<Present> {
     let dir = match Dir::open_on(fs.clone(), path) {
         Err(e) if e.is_not_found() => return Err(ValidationError::NoSuchSource { path: path.into() }.into()),
@@ -76,9 +76,16 @@ pub(super) fn look(fs: &Arc<dyn Fs>, path: &Path, part: Option<&Scope>) -> Resul
             }
         }
     }
-    match part {
-        Some(part) if logs.is_empty() => Err(no_such(&dir, part)),
-        _ => Ok(Present { dir, logs, root_files: inventory.root_files }),
+    Ok(Present { dir, logs, root_files: inventory.root_files })
+}
+
+impl Present {
+    /// `Validation` where nothing of the part is there.
+    pub(super) fn with_any_of(self, part: Option<&Scope>) -> Result<Present> {
+        match part {
+            Some(part) if self.logs.is_empty() => Err(no_such(&self.dir, part)),
+            _ => Ok(self),
+        }
     }
 }
 

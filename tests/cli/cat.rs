@@ -247,9 +247,9 @@ fn kafkas_own_records_are_those_that_its_consumer_read() {
                 let cat = |id: &str| {
                     run(cowlog().arg("cat").arg(&data).args([id, "--json", "--topic", &topic])).expect_code(0)
                 };
-                let (ran, live) = (cat("latest"), cat("live"));
-                // A snapshot of a broker that was killed ends where the log does, too.
-                assert!(ran.stdout == live.stdout, "{fixture} {topic}");
+                let ran = cat("latest");
+                // Of a broker that runs, whose last segments end in what was not written to its end.
+                assert!(fixture != "codecs-live" || ran.stdout == cat("live").stdout, "{fixture} {topic}");
                 lines(&ran)
             });
         }

@@ -233,6 +233,12 @@ fn of_a_data_directory_topics_and_files_that_one_side_has_are_told() {
         let part = diff(&[&first, at, "--topic", "orders", "--partition", "0"]);
         assert_eq!((&part["logs"][0], &part["files"]), (&found["logs"][0], &json!([])));
     }
+    let gone = diff(&["latest", "live", "--topic", "orders", "--partition", "7"]);
+    assert_eq!(gone["equal"], true, "{gone}");
+    std::fs::rename(data.join("orders-7"), data.join("other-7")).unwrap();
+    let gone = diff(&["latest", "live", "--topic", "orders", "--partition", "7"]);
+    assert_eq!((&gone["logs"][0]["change"], gone["logs"].as_array().unwrap().len()), (&json!("removed"), 1), "{gone}");
+    std::fs::rename(data.join("other-7"), data.join("orders-7")).unwrap();
     let ran = run(cowlog().arg("diff").arg(&data).args([&first, "live", "--records"])).expect_code(0);
     let signs = |sign: &str| ran.stdout.lines().filter(|l| l.starts_with(sign)).count();
     assert_eq!((signs("-\torders-1\t"), signs("+\torders-7\t"), signs("-\torders-0\t")), (10_000, 10_000, 0));
