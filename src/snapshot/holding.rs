@@ -22,18 +22,22 @@ impl SnapshotManager {
     ///
     /// As [`restore_id`](Self::restore_id), and `Validation` where the snapshot holds nothing of it.
     pub fn restore_part(&self, id: &str, part: &Scope, options: RestoreOptions) -> Result<Restored> {
-        let store = self.store()?;
+        let id = self.resolve_part(&self.store()?, id, part)?;
+        self.restore_id(&id, options.only(part.clone()))
+    }
+
+    /// The id of the snapshot that is meant.
+    pub(super) fn resolve_part(&self, store: &Store, id: &str, part: &Scope) -> Result<String> {
         let query: IdQuery = id.parse()?;
-        let records = self.holding_records(&store, part)?;
+        let records = self.holding_records(store, part)?;
         let whole = |record: &&Record| !query.is_latest() || record.scope.holds(part);
         let ids: Vec<_> = records.iter().filter(whole).map(|record| record.id).collect();
-        let id = match query.resolve(&ids)? {
-            Some(id) => id.to_string(),
+        match query.resolve(&ids)? {
+            Some(id) => Ok(id.to_string()),
             // Named outright it is told that nothing of it is there.
-            None if !query.is_latest() => id.to_owned(),
-            None => return Err(no_such(&store, &query)),
-        };
-        self.restore_id(&id, options.only(part.clone()))
+            None if !query.is_latest() => Ok(id.to_owned()),
+            None => Err(no_such(store, &query)),
+        }
     }
 
     fn holding_records(&self, store: &Store, part: &Scope) -> Result<Vec<Record>> {

@@ -4,8 +4,10 @@ mod active;
 mod adopt;
 mod ahead;
 mod assemble;
+mod at;
 mod attempt;
 mod blame;
+mod bound;
 mod budget;
 mod capture;
 mod complete;
@@ -16,6 +18,7 @@ mod deep;
 mod delete;
 mod describe;
 mod forecast;
+mod fork;
 mod hash;
 mod held;
 mod holding;
@@ -33,6 +36,7 @@ mod remains;
 mod repair;
 mod replace;
 mod restore;
+mod restore_cut;
 mod restore_options;
 mod restore_plan;
 mod scratch;
@@ -41,6 +45,7 @@ mod set;
 mod side;
 mod source;
 mod space;
+mod span;
 mod staging;
 mod surprises;
 mod survey;
@@ -53,19 +58,21 @@ mod verify;
 
 pub use crate::store::LeftOut;
 pub use adopt::AsTopicId;
+pub use bound::Bound;
 pub use config::SnapshotConfig;
 pub use contents::{Contents, GroupContents, GroupOffset, LeaderEpoch, LogContents, TopicContents, Transaction};
 pub use create::Create;
 #[cfg(feature = "console")]
 pub(crate) use create::check_tags;
 pub use forecast::Forecast;
+pub use fork::{Fork, ForkOptions};
 pub use manager::SnapshotManager;
 pub use outcome::{
-    Created, Deleted, Level, LogEnd, LogInfo, Repaired, Replaced, Restored, SnapshotInfo, Verified, VerifyReport,
+    Created, CutBatch, Deleted, Level, LogCut, LogEnd, LogInfo, Repaired, Replaced, Restored, SnapshotInfo, Verified,
+    VerifyReport,
 };
 pub use prune::{Policy, PrunePlan, Step, plan};
 pub use restore_options::{Detach, RestoreOptions};
-pub use scratch::Scratch;
 pub use space::Bounds;
 pub use survey::{SegmentCopies, SnapshotSpace, Space};
 pub use target::sweep_restore;

@@ -3,10 +3,13 @@
 mod arguments;
 mod cuts;
 mod damage;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 #[path = "../native/mod.rs"]
 mod native;
 mod operations;
 mod scale;
+mod travel;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -4,6 +4,7 @@ pub mod completions;
 mod contents;
 pub mod create;
 pub mod delete;
+pub mod fork;
 pub mod list;
 pub mod prune;
 pub mod repair;
