@@ -49,6 +49,30 @@ pub fn bytes(n: u64) -> String {
     if value >= 99.95 { format!("{value:.0} {name}") } else { format!("{value:.1} {name}") }
 }
 
+/// A moment, in milliseconds since 1970 UTC: RFC 3339 (`2026-11-23T14:00:00Z`), the same without a zone, which is UTC then
+/// (`2026-11-23 14:00`, `2026-11-23`), or so long before `now` (`2h ago`, `2h`). Parts of a millisecond count as a whole one,
+/// so that what is earlier than the moment stays earlier.
+pub fn parse_time(text: &str, now: i64) -> Result<i64, String> {
+    let wrong = || {
+        format!(
+            "{text:?} is not a time: write for instance 2026-11-23T14:00:00Z, \"2026-11-23 14:00\" (UTC) or 2h (ago)"
+        )
+    };
+    let ago = text.strip_suffix(" ago").unwrap_or(text);
+    if let Some(ms) = parse_duration(ago).ok().and_then(|ago| i64::try_from(ago.as_millis()).ok()) {
+        return Ok(now.saturating_sub(ms));
+    }
+    let time = match text.parse::<jiff::Timestamp>() {
+        Ok(time) => time,
+        Err(_) => {
+            let civil: jiff::civil::DateTime = text.parse().map_err(|_| wrong())?;
+            jiff::tz::Offset::UTC.to_timestamp(civil).map_err(|_| wrong())?
+        }
+    };
+    let ms = time.as_nanosecond().div_euclid(1_000_000) + i128::from(time.as_nanosecond().rem_euclid(1_000_000) > 0);
+    i64::try_from(ms).map_err(|_| wrong())
+}
+
 fn split_number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
@@ -111,6 +135,30 @@ mod tests {
         }
         for bad in ["", "1", "h", "1 h", "1.5h", "-1s", "30m1h", "1h1h", "1y", "1H", "9999999999999999999w", "1h30"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn moments_are_utc_and_rounded_up() {
+        let now = 1_800_000_000_000;
+        for (text, ms) in [
+            ("2026-11-23T14:00:00Z", 1_795_442_400_000),
+            ("2026-11-23T15:00:00+01:00", 1_795_442_400_000),
+            ("2026-11-23T14:00:00.001Z", 1_795_442_400_001),
+            ("2026-11-23T14:00:00.0001Z", 1_795_442_400_001),
+            ("2026-11-23T14:00", 1_795_442_400_000),
+            ("2026-11-23 14:00", 1_795_442_400_000),
+            ("2026-11-23 14:00:05", 1_795_442_405_000),
+            ("2026-11-23", 1_795_392_000_000),
+            ("1969-12-31T23:59:59.9995Z", 0),
+            ("2h", now - 7_200_000),
+            ("1h30m ago", now - 5_400_000),
+        ] {
+            assert_eq!(parse_time(text, now), Ok(ms), "{text}");
+        }
+        for bad in ["", "ago", "14:00", "17", "2026", "2026-13-01", "2026-11-23 25:00", "yesterday", "2h later", "-2h"]
+        {
+            assert!(parse_time(bad, now).is_err(), "{bad}");
         }
     }
 }

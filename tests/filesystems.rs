@@ -15,7 +15,9 @@ use std::time::Duration;
 use cowlog::Error;
 use cowlog::error::{Kind as ErrorKind, ValidationError};
 use cowlog::fs::{Method, MethodChoice};
-use cowlog::snapshot::{At, Change, Detach, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{
+    At, Bound, Change, Detach, ForkOptions, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager,
+};
 use native::{content, make_log};
 use support::mounts::{Kind, Mount, run, system};
 use support::process::strays;
@@ -75,6 +77,25 @@ fn reflinks_where_there_are_any_and_hard_links_elsewhere() {
         let expected = if kind == Kind::Ext4 { Method::Copy } else { Method::Reflink };
         assert_eq!(restored.methods.keys().collect::<Vec<_>>(), [&expected], "{kind}");
         assert_eq!(content(&target), content(&log));
+        let between = RestoreOptions::to(mount.path().join("between"));
+        let between = between.since(Bound::Time(20_500)).until(Bound::Time(250_000));
+        let cut = usual(&log).restore_id("latest", between).expect("restored").cuts.remove(0);
+        assert_eq!((cut.start_offset, cut.end_offset), (21, 250), "{kind}");
+        let all = content(&log);
+        let part = content(&mount.path().join("between"));
+        assert!(part.len() < all.len() && all.windows(part.len()).any(|bytes| bytes == part), "{kind}");
+        let mut goes_on = native::open_log(&mount.path().join("between"));
+        native::append(&mut goes_on, 10);
+        assert_eq!((goes_on.log_start_offset(), goes_on.log_end_offset()), (21, 260), "{kind}");
+        let forks = usual(&log).fork("latest", &ForkOptions::to(mount.path().join("fork")).count(2)).expect("forks");
+        for (fork, made) in &forks {
+            assert_eq!(made.methods.keys().collect::<Vec<_>>(), [&expected], "{kind}");
+            assert_eq!(content(fork.path()), all);
+            native::append(&mut native::open_log(fork.path()), 5);
+        }
+        assert_eq!(whole(&usual(&log)), 2, "{kind}");
+        drop(forks);
+        assert!(!mount.path().join("fork-1").exists() && !mount.path().join("fork-2").exists(), "{kind}");
         let asked = RestoreOptions::to(mount.path().join("again")).method(Detach::Reflink);
         assert_eq!(usual(&log).restore_id("latest", asked).is_ok(), kind != Kind::Ext4, "{kind}");
     }

@@ -10,12 +10,15 @@ use cowlog::Result;
 use cowlog::fs::mem::{Abilities, MemFs, Op};
 use cowlog::fs::{Dir, Fs};
 use cowlog::log::{BatchBuilder, Log, LogConfig, LogReader};
-use cowlog::snapshot::{HealOptions, Healed, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{
+    Bound, ForkOptions, HealOptions, Healed, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager,
+};
 use cowlog::store::UndoState;
 
 const LOG: &str = "/log";
 const STORE: &str = "/log/.snapshots";
 const TARGET: &str = "/restored";
+const BETWEEN: &str = "/between";
 
 fn arc(fs: &MemFs) -> Arc<dyn Fs> {
     Arc::new(fs.clone())
@@ -113,6 +116,7 @@ enum Done {
     Deleted(Vec<String>),
     Restored,
     Pinned(String),
+    Between,
     Nothing,
 }
 
@@ -142,6 +146,21 @@ const OPERATIONS: &[(&str, Operation)] = &[
     }),
 ];
 
+/// Of what is a restore in the end: fewer states of each.
+const LIKE_RESTORE: &[(&str, Operation)] = &[
+    ("restore between", |fs| {
+        let between = RestoreOptions::to(BETWEEN).since(Bound::Time(1500)).until(Bound::Time(5000));
+        manager(fs)?.restore_id("latest", between)?;
+        Ok(Done::Between)
+    }),
+    ("fork", |fs| {
+        for (fork, _) in manager(fs)?.fork("latest", &ForkOptions::to(TARGET))? {
+            fork.keep();
+        }
+        Ok(Done::Restored)
+    }),
+];
+
 fn check(fs: &MemFs, case: &str, expected: &Expected, live: &[u8], outcome: &Result<Done>, may_go: &[String]) {
     let manager = manager(fs).unwrap();
     let listed = manager.list().unwrap();
@@ -166,7 +185,17 @@ fn check(fs: &MemFs, case: &str, expected: &Expected, live: &[u8], outcome: &Res
         Ok(Done::Pinned(id)) => {
             assert!(listed.iter().any(|s| s.id == *id && s.pinned), "{case}: a pin was acknowledged")
         }
+        Ok(Done::Between) => assert!(Dir::open_on(arc(fs), BETWEEN).is_ok(), "{case}: it was acknowledged"),
         Ok(Done::Nothing) | Err(_) => {}
+    }
+    if let Ok(dir) = Dir::open_on(arc(fs), BETWEEN) {
+        let reader = LogReader::open_on(dir).unwrap();
+        assert_eq!((reader.log_start(), reader.log_end()), (2, 5), "{case}: the target is not whole");
+        let batches: Vec<u8> = reader.read_from(0).flat_map(|b| b.unwrap().as_bytes().to_vec()).collect();
+        assert!(live.windows(batches.len()).any(|part| part == batches), "{case}");
+        let mut log = Log::open_on(Dir::open_on(arc(fs), BETWEEN).unwrap(), LogConfig::default()).unwrap();
+        append(&mut log, 1).unwrap();
+        assert_eq!((log.recovery().cut_bytes, log.log_end_offset()), (0, 6), "{case}");
     }
     if Dir::open_on(arc(fs), TARGET).is_ok() {
         let newest = expected.values().last().unwrap();
@@ -197,13 +226,24 @@ fn cut_everywhere(abilities: Abilities, seed: u64) {
     let (stage, expected, live) = stage(abilities);
     let mut states = 0;
     for (name, operation) in OPERATIONS {
-        states += cut_within(&stage, name, *operation, &expected, &live, seed);
+        states += cut_within(&stage, name, *operation, &expected, &live, seed, (10, samples()));
+    }
+    for (name, operation) in LIKE_RESTORE {
+        states += cut_within(&stage, name, *operation, &expected, &live, seed, (2, 2));
     }
     println!("{states} states");
 }
 
 /// Gives how many states of the disk were looked at.
-fn cut_within(stage: &MemFs, name: &str, operation: Operation, expected: &Expected, live: &[u8], seed: u64) -> usize {
+fn cut_within(
+    stage: &MemFs,
+    name: &str,
+    operation: Operation,
+    expected: &Expected,
+    live: &[u8],
+    seed: u64,
+    (all_of, samples): (usize, usize),
+) -> usize {
     let mut states = 0;
     let dry = copy(stage);
     let before = dry.count(Op::Any);
@@ -220,7 +260,7 @@ fn cut_within(stage: &MemFs, name: &str, operation: Operation, expected: &Expect
         fs.cut_power_after(if at > changes { u64::MAX >> 1 } else { at });
         let outcome = operation(&fs);
         assert!(at <= changes || outcome.is_ok(), "{name}: the power was not cut");
-        for (i, state) in fs.crash_states(10, samples(), seed + at).into_iter().enumerate() {
+        for (i, state) in fs.crash_states(all_of, samples, seed + at).into_iter().enumerate() {
             let case = format!("{name}, power cut after change {at} of {changes}, state {i}");
             check(&state, &case, expected, live, &outcome, &may_go);
             states += 1;
@@ -247,14 +287,15 @@ fn power_cuts_with_hard_links() {
 fn power_cuts_of_the_first_snapshot() {
     let (stage, live) = bare_stage();
     let (name, create) = OPERATIONS[0];
-    println!("{} states", cut_within(&stage, name, create, &Expected::new(), &live, 3));
+    println!("{} states", cut_within(&stage, name, create, &Expected::new(), &live, 3, (10, samples())));
 }
 
 #[test]
 fn every_failing_change_is_reported_and_undone() {
     for errno in [nix_errno::EIO, nix_errno::ENOSPC, nix_errno::EDQUOT, nix_errno::EROFS] {
         let (stage, expected, live) = stage(Abilities::default());
-        for (name, operation) in OPERATIONS {
+        let like_restore = LIKE_RESTORE.iter().filter(|_| errno == nix_errno::EIO);
+        for (name, operation) in OPERATIONS.iter().chain(like_restore) {
             let dry = copy(&stage);
             let before = dry.count(Op::Any);
             operation(&dry).unwrap();

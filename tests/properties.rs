@@ -8,7 +8,7 @@ use std::time::Duration;
 use cowlog::fs::mem::{Abilities, MemFs};
 use cowlog::fs::{Dir, Fs, OsFs};
 use cowlog::log::{Log, LogConfig, LogReader};
-use cowlog::snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{Bound, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
 use cowlog::{BatchBuilder, Result};
 use proptest::prelude::*;
 
@@ -34,6 +34,7 @@ enum Op {
     Restore {
         which: u8,
         until: Option<u8>,
+        since: Option<u8>,
     },
     Verify(u8),
     Repair,
@@ -53,7 +54,8 @@ fn op() -> impl Strategy<Value = Op> {
         5 => any::<bool>().prop_map(|named| Op::Create { named }),
         1 => any::<u8>().prop_map(Op::Delete),
         1 => (1..4u8).prop_map(Op::Prune),
-        3 => (any::<u8>(), prop::option::of(any::<u8>())).prop_map(|(which, until)| Op::Restore { which, until }),
+        3 => (any::<u8>(), prop::option::of(any::<u8>()), prop::option::of(any::<u8>()))
+            .prop_map(|(which, until, since)| Op::Restore { which, until, since }),
         1 => any::<u8>().prop_map(Op::Verify),
         1 => Just(Op::Repair),
         1 => (-5_000_000..5_000_000i32).prop_map(Op::Clock),
@@ -227,11 +229,13 @@ impl World {
                 // One more than asked for, where another is the newest that was verified.
                 assert!(self.snapshots.len() <= usize::from(*keep) + 1);
             }
-            Op::Restore { which, until } => {
+            Op::Restore { which, until, since } => {
                 if let Some(id) = self.which(*which) {
                     let expected = self.snapshots[&id].clone();
-                    let until = until.map(|at| expected.start + (expected.end - expected.start) * i64::from(at) / 255);
-                    self.check_restore(&id, until);
+                    let within = |end: i64, at: u8| expected.start + (end - expected.start) * i64::from(at) / 255;
+                    let until = until.map(|at| within(expected.end, at));
+                    let since = since.map(|at| within(until.unwrap_or(expected.end), at));
+                    self.check_restore(&id, until, since);
                 }
             }
             Op::Verify(at) => {
@@ -257,7 +261,7 @@ impl World {
         self.log = Some(Log::open_on(dir, log_config(retention)).unwrap());
     }
 
-    fn check_restore(&mut self, id: &str, until: Option<i64>) {
+    fn check_restore(&mut self, id: &str, until: Option<i64>, since: Option<i64>) {
         self.restored += 1;
         let name = format!("restored-{}", self.restored);
         let mut options = RestoreOptions::to(self.root.path().join(&name));
@@ -269,9 +273,17 @@ impl World {
             // What lay below its start stays deleted.
             (expected.start, expected.end) = (start, expected.end.max(start));
         }
+        if let Some(since) = since {
+            options = options.since(Bound::Offset(since));
+            let all = expected.batches.len();
+            expected.batches.retain(|(_, last, _)| *last >= since);
+            if expected.batches.len() < all {
+                expected.start = expected.batches.first().map_or(expected.end, |(first, ..)| *first);
+            }
+        }
         let restored = self.manager().restore_id(id, options).unwrap();
         let found = Records::read(self.root.open_dir(&name).unwrap()).unwrap();
-        assert_eq!(found, expected, "{id} until {until:?}");
+        assert_eq!(found, expected, "{id} until {until:?} since {since:?}");
         assert_eq!(restored.end_offset, Some(expected.end));
         // It is a log like any other.
         let mut log = Log::open_on(self.root.open_dir(&name).unwrap(), log_config(None)).unwrap();
@@ -297,7 +309,7 @@ fn run(fs: Arc<dyn Fs>, root: Dir, ops: &[Op]) {
         world.check();
     }
     for id in world.snapshots.keys().cloned().collect::<Vec<_>>() {
-        world.check_restore(&id, None);
+        world.check_restore(&id, None, None);
     }
     world.log.take().unwrap().close().unwrap();
     let live = Records::read(world.root.open_dir("log").unwrap()).unwrap();

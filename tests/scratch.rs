@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cowlog::fs::{Dir, Fs, MemFs};
-use cowlog::snapshot::{SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{ForkOptions, SnapshotConfig, SnapshotManager};
 use cowlog::{BatchBuilder, Log, LogConfig, LogReader};
 use native::{append, content, make_log, manager, open_log, temp};
 use support::mounts::{Kind, Mount};
@@ -79,6 +79,88 @@ fn ten_files(path: &Path) -> SnapshotManager {
     let made = manager.create().run().unwrap().snapshot;
     assert_eq!(contents(&made.path).len(), 10 + 2, "ten files and the manifests");
     manager
+}
+
+#[test]
+fn forks_are_all_there_or_none_and_go_when_they_are_dropped() {
+    let (temp, log) = temp();
+    make_log(&log, 40);
+    let manager = manager(&log);
+    let made = manager.create().run().unwrap().snapshot;
+    let before = contents(&made.path);
+    let place = temp.path().join("place");
+    std::fs::create_dir(&place).unwrap();
+    let to = ForkOptions::to(place.join("fork"));
+    let forks = manager.fork("latest", &to.clone().count(3).verify(true)).unwrap();
+    assert_eq!(
+        forks.iter().map(|(fork, _)| fork.path().to_owned()).collect::<Vec<_>>(),
+        [1, 2, 3].map(|n| place.join(format!("fork-{n}")))
+    );
+    for (fork, restored) in &forks {
+        assert_eq!((restored.end_offset, restored.target.as_path()), (Some(40), fork.path()));
+        append(&mut open_log(fork.path()), 5);
+    }
+    assert_eq!(contents(&made.path), before, "the snapshot was written to");
+    drop(forks);
+    assert_eq!(names(&place), 0);
+    let kept = manager.fork("latest", &to).unwrap().remove(0).0.keep();
+    assert_eq!(content(kept.path()), content(&made.path));
+    // The second one is in the way of its name.
+    std::fs::create_dir(place.join("fork-2")).unwrap();
+    let e = manager.fork("latest", &to.clone().count(2)).unwrap_err();
+    assert_eq!(e.kind(), cowlog::error::Kind::Validation, "{e}");
+    assert_eq!(names(&place), 2, "the first one is gone again");
+    assert!(manager.fork("latest", &to.clone().count(0)).is_err());
+
+    // A byte that changed: with the same size it is found by who reads, and by who has to copy.
+    let file = made.path.join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, &bytes).unwrap();
+    let again = ForkOptions::to(place.join("again"));
+    let e = manager.fork("latest", &again.clone().verify(true)).unwrap_err();
+    assert_eq!(e.kind(), cowlog::error::Kind::Integrity, "{e}");
+    std::fs::write(&file, &bytes[1..]).unwrap();
+    let e = manager.fork("latest", &again).unwrap_err();
+    assert_eq!(e.kind(), cowlog::error::Kind::Integrity, "{e}");
+    assert_eq!(names(&place), 2);
+}
+
+/// For the figures of docs/testing.md: `cargo test --test scratch -- --ignored --nocapture`.
+#[test]
+#[ignore = "it measures, and asks for nothing"]
+fn how_long_a_fork_takes() {
+    for kind in Kind::ALL {
+        let Some(mount) = Mount::new(kind) else { continue };
+        let manager = ten_files(&mount.path().join("orders-0"));
+        let to = ForkOptions::to(mount.path().join("fork"));
+        let time = median(|| drop(manager.fork("latest", &to).unwrap()));
+        eprintln!("{kind}: {time:?} for a fork of ten files and its removal");
+        let data = mount.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        for partition in 0..50 {
+            let path = data.join(format!("orders-{partition}"));
+            std::fs::create_dir(&path).unwrap();
+            let mut log = open_log(&path);
+            while log.segments().len() < 6 {
+                append(&mut log, 1);
+            }
+            log.close().unwrap();
+        }
+        let manager = crate::manager(&data);
+        let made = manager.create().run().unwrap().snapshot;
+        let files = manager.manifest(&made.id).unwrap().manifest.files.len();
+        let mut times: Vec<Duration> = Vec::new();
+        for _ in 0..20 {
+            let begun = Instant::now();
+            let forks = manager.fork("latest", &ForkOptions::to(mount.path().join("all"))).unwrap();
+            times.push(begun.elapsed());
+            drop(forks);
+        }
+        times.sort_unstable();
+        eprintln!("{kind}: {:?} for a fork of {files} files in 50 logs", times[10]);
+    }
 }
 
 fn median(mut round: impl FnMut()) -> Duration {

@@ -93,6 +93,7 @@ impl Error {
                 matches!(
                     e,
                     ValidationError::NoSuchSnapshot { .. }
+                        | ValidationError::NoSnapshotSince { .. }
                         | ValidationError::NoSuchStore { .. }
                         | ValidationError::NoSuchSource { .. }
                 )
@@ -226,6 +227,16 @@ pub enum ValidationError {
         /// Where it was looked for.
         store: PathBuf,
     },
+    /// No snapshot that could be restored was begun at a time or later.
+    #[error("no intact snapshot in {} was taken at {time} or later", store.display())]
+    NoSnapshotSince {
+        /// The time that was asked for: RFC 3339.
+        time: String,
+        /// Where one was looked for.
+        store: PathBuf,
+        /// Those that come nearest, in words.
+        nearest: Vec<String>,
+    },
     /// There is no store for the source yet.
     #[error("no snapshots of {}: there is no store{}", source_path.display(), if *gone { ", and one that lay in it has gone with it" } else { "" })]
     NoSuchStore {
@@ -294,7 +305,9 @@ impl ValidationError {
     fn path(&self) -> Option<&Path> {
         match self {
             ValidationError::InvalidId { .. } | ValidationError::AmbiguousId { .. } => None,
-            ValidationError::NoSuchSnapshot { store, .. } => Some(store),
+            ValidationError::NoSuchSnapshot { store, .. } | ValidationError::NoSnapshotSince { store, .. } => {
+                Some(store)
+            }
             ValidationError::NoSuchStore { source_path, .. } | ValidationError::TooMuchToCopy { source_path, .. } => {
                 Some(source_path)
             }
@@ -312,6 +325,12 @@ impl ValidationError {
             }
             ValidationError::AmbiguousId { .. } => "give more digits".into(),
             ValidationError::NoSuchSnapshot { .. } => "`cowlog list` shows what there is".into(),
+            ValidationError::NoSnapshotSince { nearest, .. } if nearest.is_empty() => {
+                "there is none that was taken earlier either".into()
+            }
+            ValidationError::NoSnapshotSince { nearest, .. } => {
+                format!("nearest: {}; `cowlog list` shows what there is", nearest.join(", "))
+            }
             ValidationError::NoSuchStore { looked, gone, .. } => {
                 let places: Vec<_> = looked.iter().map(|p| p.display().to_string()).collect();
                 let instead = "bring the directory back from a backup; `cowlog undo --list` shows what replacements took out of it";

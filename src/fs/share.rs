@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -166,7 +167,7 @@ impl Sharer {
         let input = from.open_file(name, Open::Read)?;
         let output = to.open_file(name, Open::CreateNew(source.mode & 0o777))?;
         let mut hasher = blake3::Hasher::new();
-        let result = copy_range(&input, &output, u64::MAX, &self.observer, |chunk| {
+        let result = copy_range(&input, &output, 0..u64::MAX, &self.observer, |chunk| {
             hasher.update(chunk);
         });
         match result {
@@ -204,20 +205,21 @@ pub(crate) fn clone_or_copy(from: &File, to: &File, len: u64, observer: &Observe
     match to.fs().clone_file(from.handle(), to.handle()) {
         Ok(()) if to.len()? > len => to.set_len(len),
         Ok(()) => Ok(()),
-        Err(e) if falls_back(&e) => copy_range(from, to, len, observer, |_| {}).map(drop),
+        Err(e) if falls_back(&e) => copy_range(from, to, 0..len, observer, |_| {}).map(drop),
         Err(e) => Err(Error::io("reflink", from.path(), e)),
     }
 }
 
-/// Copies the first `len` bytes, or as many as there are, showing each chunk to `seen` on the way: what is hashed
-/// or parsed so need not be read again. Returns how many bytes were copied.
+/// Copies these bytes to the beginning of `to`, or as many of them as there are, showing each chunk to `seen` on the way: what
+/// is hashed or parsed so need not be read again. Returns how many bytes were copied.
 pub(crate) fn copy_range(
     from: &File,
     to: &File,
-    len: u64,
+    range: Range<u64>,
     observer: &Observer,
     mut seen: impl FnMut(&[u8]),
 ) -> Result<u64> {
+    let len = range.end.saturating_sub(range.start);
     const CHUNK: u64 = 256 * 1024;
     let mut buf = vec![0; usize::try_from(CHUNK.min(len.max(1))).unwrap_or(1)];
     let mut at = 0;
@@ -225,7 +227,7 @@ pub(crate) fn copy_range(
         observer.check()?;
         let want = usize::try_from((len - at).min(buf.len() as u64)).unwrap_or(usize::MAX);
         let room = buf.get_mut(..want).unwrap_or_default();
-        let got = from.read_at(room, at)?;
+        let got = from.read_at(room, range.start.saturating_add(at))?;
         let Some(chunk) = buf.get(..got).filter(|c| !c.is_empty()) else { break };
         seen(chunk);
         to.write_all_at(chunk, at)?;

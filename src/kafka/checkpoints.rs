@@ -102,6 +102,17 @@ impl LeaderEpochs {
         self
     }
 
+    /// Without the epochs that ended before the log now starts; the one that it starts in begins there, as a broker has it
+    /// (`storage: LeaderEpochFileCache.truncateFromStart`).
+    pub fn cut_before(mut self, start: i64) -> Self {
+        let ended = self.entries.iter().take_while(|(_, begun)| *begun <= start).count().saturating_sub(1);
+        self.entries.drain(..ended);
+        if let Some((_, begun)) = self.entries.first_mut() {
+            *begun = start.max(*begun);
+        }
+        self
+    }
+
     /// The bytes of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = format!("0\n{}\n", self.entries.len());
@@ -163,7 +174,12 @@ mod tests {
         let epochs = LeaderEpochs::parse(bytes).unwrap();
         assert_eq!(epochs.to_bytes(), bytes);
         assert_eq!(epochs.clone().cut(700).entries, [(0, 0)]);
-        assert_eq!(epochs.cut(701).entries, [(0, 0), (3, 700)]);
+        assert_eq!(epochs.clone().cut(701).entries, [(0, 0), (3, 700)]);
+        assert_eq!(epochs.clone().cut_before(699).entries, [(0, 699), (3, 700)]);
+        assert_eq!(epochs.clone().cut_before(700).entries, [(3, 700)]);
+        assert_eq!(epochs.clone().cut_before(900).entries, [(3, 900)]);
+        assert_eq!(LeaderEpochs { entries: vec![(1, 5)] }.cut_before(3).entries, [(1, 5)]);
+        assert!(LeaderEpochs::default().cut_before(3).entries.is_empty());
         assert!(LeaderEpochs::parse(b"0\n2\n3 0\n0 700\n").is_err());
     }
 }

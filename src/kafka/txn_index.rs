@@ -73,11 +73,12 @@ pub fn check_txn_index(bytes: &[u8], base: i64, end: i64) -> Result<(), Malforme
     }
 }
 
-/// The entries of transactions that ended below `end`, for a segment that is cut there. A broker does the same
-/// (`storage: TransactionIndex.truncateTo`).
-pub fn cut_txn_index(bytes: &[u8], end: i64) -> &[u8] {
-    let kept = bytes.chunks_exact(ENTRY).take_while(|e| entry(e).is_ok_and(|e| e.last_offset < end)).count();
-    bytes.get(..kept * ENTRY).unwrap_or_default()
+/// The entries of transactions that ended in `kept`, for a segment of which that is left. A broker does the same at the
+/// end (`storage: TransactionIndex.truncateTo`).
+pub fn cut_txn_index(bytes: &[u8], kept: std::ops::Range<i64>) -> &[u8] {
+    let below =
+        |end: i64| bytes.chunks_exact(ENTRY).take_while(|e| entry(e).is_ok_and(|e| e.last_offset < end)).count();
+    bytes.get(below(kept.start) * ENTRY..below(kept.end) * ENTRY).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -96,10 +97,16 @@ mod tests {
     fn transactions_that_end_beyond_the_cut_are_dropped() {
         let bytes = [aborted(1, 10), aborted(1, 20), aborted(1, 30)].concat();
         assert_eq!(bytes.len(), 3 * ENTRY);
-        assert_eq!(cut_txn_index(&bytes, 21).len(), 2 * ENTRY);
-        assert_eq!(cut_txn_index(&bytes, 20).len(), ENTRY);
-        assert_eq!(cut_txn_index(&bytes, i64::MAX), bytes);
-        assert_eq!(cut_txn_index(&bytes[..40], i64::MAX).len(), ENTRY, "a torn entry is none");
+        assert_eq!(cut_txn_index(&bytes, 0..21).len(), 2 * ENTRY);
+        assert_eq!(cut_txn_index(&bytes, 0..20).len(), ENTRY);
+        assert_eq!(cut_txn_index(&bytes, 0..i64::MAX), bytes);
+        assert_eq!(
+            cut_txn_index(&bytes, 11..30),
+            &bytes[ENTRY..2 * ENTRY],
+            "also those that ended before the beginning"
+        );
+        assert_eq!(cut_txn_index(&bytes, 40..50), b"");
+        assert_eq!(cut_txn_index(&bytes[..40], 0..i64::MAX).len(), ENTRY, "a torn entry is none");
     }
 
     #[test]

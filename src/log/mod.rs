@@ -22,6 +22,7 @@ mod scan;
 mod seek;
 mod segment;
 mod truncate;
+mod walk;
 mod window;
 mod writer;
 
@@ -45,4 +46,5 @@ pub(crate) use recover::sealed_end;
 pub use scan::{BatchScanner, ScanEnd, ScannedBatch, Stop, scan, scan_until};
 pub(crate) use segment::list_live;
 pub use segment::{Listing, SealedSegment, SegmentEntry, SegmentFile, list_log, parse_segment_name, segment_file_name};
+pub(crate) use walk::walk;
 pub use writer::Log;

@@ -155,7 +155,7 @@ fn replace_by_prefix(dir: &Dir, name: &str, bytes: u64, filled: Filled, observer
     let new = dir.open_file(&temp, Open::CreateNew(attributes.mode))?;
     let fill = || match filled {
         Filled::Shared => clone_or_copy(&old, &new, bytes, observer),
-        Filled::Copied => copy_range(&old, &new, bytes, observer, |_| {}).map(drop),
+        Filled::Copied => copy_range(&old, &new, 0..bytes, observer, |_| {}).map(drop),
     };
     let filled = fill()
         .and_then(|()| new.set_attributes(&attributes).map(drop))

@@ -47,7 +47,7 @@ pub(super) fn copy_active(
         Some(cut) => cut.active_bytes,
         None => input.len()?,
     };
-    let copied = copy_range(&input, &output, limit, observer, |chunk| {
+    let copied = copy_range(&input, &output, 0..limit, observer, |chunk| {
         scan.feed_with(chunk, |batch| {
             checker.batch(batch.position, &batch.header);
             epochs.batch(batch.header.base_offset, batch.header.leader_epoch);

@@ -7,21 +7,21 @@ use crate::error::{Error, Result};
 use crate::fs::{Dir, replace_file, replace_file_as};
 use crate::kafka::{Profile, checkpoints, datadir};
 use crate::log::LogReader;
-use crate::store::{Journal, Line, Loaded};
+use crate::store::{Journal, Line, LogManifest};
 
 /// Those of restored partitions, and what they are now. What was restored is whole and durable up to its end, so that is its
 /// recovery point; compaction begins anew.
-pub(super) fn of(loaded: &Loaded, data: &Dir, parts: &[String], cut_end: Option<i64>) -> Result<Vec<Line>> {
-    if loaded.manifest.source.profile != Profile::Kafka {
+pub(super) fn of(profile: Profile, restored: &[LogManifest], data: &Dir, parts: &[String]) -> Result<Vec<Line>> {
+    if profile != Profile::Kafka {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
     for file in [datadir::LOG_STARTS, datadir::RECOVERY_POINTS, datadir::HIGH_WATERMARKS, datadir::CLEANED] {
         let bytes = data.try_read(file, datadir::MAX_CHECKPOINT)?.unwrap_or_default();
         let read = checkpoints::OffsetCheckpoint::parse(&bytes).map_err(|why| malformed(data, file, &why))?;
-        for (log, name) in loaded.manifest.logs.iter().zip(parts) {
+        for (log, name) in restored.iter().zip(parts) {
             let Some(of) = datadir::parse_partition_name(name) else { continue };
-            let end = cut_end.unwrap_or(log.cut.log_end_offset);
+            let end = log.cut.log_end_offset;
             let new = match file {
                 datadir::LOG_STARTS => Some(log.cut.log_start_offset.min(end)),
                 datadir::RECOVERY_POINTS => Some(end),

@@ -198,7 +198,7 @@ impl<'a> LogCapture<'a> {
         let name = SegmentFile::TxnIndex.name(cut.active_base);
         let Some(bytes) = self.log.dir.try_read(&name, MAX_INDEX)? else { return Ok(()) };
         let stat = self.log.dir.stat(&name)?;
-        let kept = cut_txn_index(&bytes, cut.log_end_offset);
+        let kept = cut_txn_index(&bytes, 0..cut.log_end_offset);
         let source = DerivedFrom { stat, verbatim: kept.len() == bytes.len() && stat.size == bytes.len() as u64 };
         self.derived(&name, FileRole::TxnIndex, kept, Some(source), context)
     }

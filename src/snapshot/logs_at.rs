@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::manager::{SnapshotManager, no_such};
 use super::present::{self, PresentLog, has_vanished};
-use super::restore::narrowed;
+use super::restore_plan::narrowed;
 use crate::error::{ConcurrencyError, Error, IntegrityError, Result};
 use crate::fs::{Dir, Guard};
 use crate::log::{BatchError, BatchHeader, CutReader, RecordView};

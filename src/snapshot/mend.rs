@@ -112,7 +112,7 @@ impl Mender<'_> {
             Err(e) if falls_back(&e) => {}
             Err(e) => return Err(Error::io("reflink", input.path(), e)),
         }
-        copy_range(&input, output, self.file.size, self.observer, |_| {})?;
+        copy_range(&input, output, 0..self.file.size, self.observer, |_| {})?;
         Ok(Some(Method::Copy))
     }
 

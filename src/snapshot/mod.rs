@@ -5,8 +5,10 @@ mod adopt;
 mod ahead;
 mod assemble;
 mod astray;
+mod at;
 mod attempt;
 mod blame;
+mod bound;
 mod budget;
 mod capture;
 mod complete;
@@ -21,6 +23,7 @@ mod diff_records;
 mod diff_sides;
 mod doctor;
 mod forecast;
+mod fork;
 mod hash;
 mod heal;
 mod heal_manifests;
@@ -50,6 +53,7 @@ mod remember;
 mod repair;
 mod replace;
 mod restore;
+mod restore_cut;
 mod restore_options;
 mod restore_plan;
 mod scratch;
@@ -60,6 +64,7 @@ mod set;
 mod side;
 mod source;
 mod space;
+mod span;
 mod spread;
 mod staging;
 mod surprises;
@@ -73,6 +78,7 @@ mod verify;
 
 pub use crate::store::LeftOut;
 pub use adopt::AsTopicId;
+pub use bound::Bound;
 pub use config::SnapshotConfig;
 pub use contents::{Contents, GroupContents, GroupOffset, LeaderEpoch, LogContents, TopicContents, Transaction};
 pub use create::Create;
@@ -82,16 +88,17 @@ pub use diff::{Change, Comparison, Diff, FileDiff, LogDiff, LogState, SegmentDif
 pub use diff_records::RecordDiff;
 pub use doctor::{Checkup, Finding, Verdict, machine};
 pub use forecast::Forecast;
+pub use fork::{Fork, ForkOptions};
 pub use heal::{HealOptions, Healed, Mended, NotMended};
 pub use logs_at::{At, LogAt, LogsAt};
 pub use manager::SnapshotManager;
 pub use outcome::{
-    Created, Deleted, Level, LogEnd, LogInfo, Repaired, Replaced, Restored, SnapshotInfo, Verified, VerifyReport,
+    Created, CutBatch, Deleted, Level, LogCut, LogEnd, LogInfo, Repaired, Replaced, Restored, SnapshotInfo, Verified,
+    VerifyReport,
 };
 pub use policy::Policy;
 pub use prune::{PrunePlan, Step, plan};
 pub use restore_options::{Detach, RestoreOptions};
-pub use scratch::Scratch;
 pub use scrub::{Found, ScrubReport};
 pub use scrub_budget::Budget;
 pub use space::Bounds;

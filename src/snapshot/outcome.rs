@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::space::Bounds;
 use crate::error::Damage;
 use crate::fs::Method;
+use crate::log::BatchHeader;
 use crate::store::{LeftOut, LogRecord, Record, SetMember, rfc3339};
 
 /// One snapshot, as `create` and `list` show it.
@@ -253,6 +254,9 @@ pub struct Restored {
     /// The ends of the logs of a data directory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogEnd>,
+    /// Where the logs were cut, of those that were to be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<LogCut>,
     /// What this user was not allowed to set, such as owners.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_restored: Vec<String>,
@@ -282,6 +286,56 @@ pub struct LogEnd {
     pub partition: i32,
     /// The offset after the last record.
     pub end_offset: i64,
+}
+
+/// Between which batches a restored log was cut: [`RestoreOptions::since`](super::RestoreOptions::since) and
+/// [`until`](super::RestoreOptions::until).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogCut {
+    /// The topic, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// The partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<i32>,
+    /// The first offset that readers see.
+    pub start_offset: i64,
+    /// The offset after the last record.
+    pub end_offset: i64,
+    /// The last batch that was left out at the beginning, where any was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<CutBatch>,
+    /// The first that is there then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<CutBatch>,
+    /// The last that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<CutBatch>,
+    /// The first that was left out at the end, where any was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<CutBatch>,
+}
+
+/// A batch at a cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CutBatch {
+    /// Its first offset.
+    pub base_offset: i64,
+    /// Its last offset.
+    pub last_offset: i64,
+    /// The largest timestamp of its records: RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+}
+
+impl CutBatch {
+    pub(super) fn of(header: &BatchHeader) -> CutBatch {
+        CutBatch {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            timestamp: (header.max_timestamp >= 0).then(|| rfc3339(header.max_timestamp)),
+        }
+    }
 }
 
 /// What `delete` or `prune` removed.

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::adopt;
+use super::bound::Bound;
 use super::held::Held;
 use super::home::{Home, Place};
 use super::inside;
@@ -11,6 +12,7 @@ use super::lines;
 use super::manager::SnapshotManager;
 use super::outcome::{Replaced, Restored};
 use super::remains;
+use super::restore::Filled;
 use super::restore_options::{Put, RestoreOptions};
 use super::surprises::committed_beyond;
 use super::swap::{Entry, open_if_there};
@@ -58,16 +60,31 @@ impl SnapshotManager {
         // Better now than after everything has been copied.
         drop(self.hold(&plan, None)?);
         if !plan.is_whole() {
-            lines::of(loaded, &plan.home.open()?, &plan.parts, None)?;
+            lines::of(loaded.manifest.source.profile, &loaded.manifest.logs, &plan.home.open()?, &plan.parts)?;
         }
-        let offsets = beyond(loaded, &plan, options.until_offset)?;
-        if offsets > 0 {
-            observer.warn(&format!(
-                "{} holds {offsets} offsets beyond the end of {}; they are taken out and kept for `cowlog undo`",
-                plan.home.path.display(),
-                loaded.id
-            ));
-        }
+        let warn = |offsets: i64| {
+            if offsets > 0 {
+                observer.warn(&format!(
+                    "{} holds {offsets} offsets beyond the end of {}; they are taken out and kept for `cowlog undo`",
+                    plan.home.path.display(),
+                    loaded.id
+                ));
+            }
+        };
+        // Where a time lies in a log only its batches can tell, once they have been verified.
+        let told = match options.bounds.until {
+            Some(Bound::Time(_)) => false,
+            Some(Bound::Offset(until)) => {
+                let mut logs = loaded.manifest.logs.clone();
+                logs.iter_mut().for_each(|log| log.cut.log_end_offset = log.cut.log_end_offset.min(until));
+                warn(beyond(loaded, &logs, &plan)?);
+                true
+            }
+            None => {
+                warn(beyond(loaded, &loaded.manifest.logs, &plan)?);
+                true
+            }
+        };
         let making = Making::begin(&plan.home, self.config().clock.now(), &self.deadline())?;
         let slots = make_owned(&making.dir, SLOTS, &plan.home)?;
         let put = if plan.is_whole() { Put::Replace } else { Put::Into };
@@ -79,17 +96,16 @@ impl SnapshotManager {
         } else {
             slots.clone()
         };
-        let mut restored = self.fill(store, loaded, &options, verified, &place)?;
+        let Filled { mut restored, logs } = self.fill(store, loaded, &options, verified, &place)?;
         if !plan.is_whole() {
             // Of a broker's directory its partitions are wanted, not what stands beside them.
             for entry in slots.list()?.into_iter().filter(|e| e.kind != FileKind::Dir) {
                 slots.unlink(&entry.name)?;
             }
-            let end = |log: &LogManifest| restored.end_offset.unwrap_or(log.cut.log_end_offset);
-            let ends = plan.parts.iter().cloned().zip(loaded.manifest.logs.iter().map(end)).collect();
+            let ends = plan.parts.iter().cloned().zip(logs.iter().map(|log| log.cut.log_end_offset)).collect();
             let data = plan.home.open()?;
             if adopt::fit(&data, &slots, &ends, options.topic_id.as_ref(), observer)? {
-                self.foresee_hanging(loaded, restored.end_offset)?.iter().for_each(|surprise| observer.warn(surprise));
+                self.foresee_hanging(loaded, &logs)?.iter().for_each(|surprise| observer.warn(surprise));
             }
             match committed_beyond(&data, &ends, || observer.check()) {
                 Ok(found) => found.iter().for_each(|surprise| observer.warn(surprise)),
@@ -101,7 +117,10 @@ impl SnapshotManager {
             return Err(ValidationError::refused(what).into());
         }
         let _held = self.hold(&plan, Some(&slots))?;
-        let offsets = beyond(loaded, &plan, restored.end_offset)?;
+        let offsets = beyond(loaded, &logs, &plan)?;
+        if !told {
+            warn(offsets);
+        }
         let mut swaps = Vec::new();
         for slot in if plan.is_whole() { vec![WHOLE.to_owned()] } else { plan.parts.clone() } {
             let (old, new) = (plan.old(&slot)?, slots.open_dir(&slot)?);
@@ -117,7 +136,7 @@ impl SnapshotManager {
         }
         let lines = match plan.is_whole() {
             true => Vec::new(),
-            false => lines::of(loaded, &plan.home.open()?, &plan.parts, restored.end_offset)?,
+            false => lines::of(loaded.manifest.source.profile, &logs, &plan.home.open()?, &plan.parts)?,
         };
         slots.sync()?;
         observer.check()?;
@@ -223,10 +242,10 @@ impl SnapshotManager {
 
 /// How many offsets of what is there lie beyond the ends of what takes its place, which may be cut. A log that cannot be
 /// read counts as none.
-fn beyond(loaded: &Loaded, plan: &Plan, until: Option<i64>) -> Result<i64> {
+fn beyond(loaded: &Loaded, restored: &[LogManifest], plan: &Plan) -> Result<i64> {
     let mut offsets: i64 = 0;
     let whole = plan.is_whole();
-    for (at, log) in loaded.manifest.logs.iter().enumerate() {
+    for (at, log) in restored.iter().enumerate() {
         let dir = match plan.old(plan.parts.get(at).map_or("", String::as_str))? {
             Some(dir) if whole && !log.dir.is_empty() && loaded.manifest.source.kind == SourceKind::Data => {
                 open_if_there(&dir, &log.dir)?
@@ -234,8 +253,7 @@ fn beyond(loaded: &Loaded, plan: &Plan, until: Option<i64>) -> Result<i64> {
             dir => dir,
         };
         let Some(reader) = dir.and_then(|dir| LogReader::open_on(dir).ok()) else { continue };
-        let end = until.map_or(log.cut.log_end_offset, |until| until.min(log.cut.log_end_offset));
-        offsets = offsets.saturating_add(reader.log_end().saturating_sub(end).max(0));
+        offsets = offsets.saturating_add(reader.log_end().saturating_sub(log.cut.log_end_offset).max(0));
     }
     Ok(offsets)
 }

@@ -1,6 +1,7 @@
 //! Bringing a snapshot back, into a directory that does not exist yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -16,7 +17,7 @@ use crate::error::{Damage, Error, Result, ValidationError};
 use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back};
 use crate::kafka::{Profile, boot, datadir};
 use crate::observe::Observer;
-use crate::store::{FileManifest, Loaded, Scope, SourceKind, Store};
+use crate::store::{FileManifest, Loaded, LogManifest, SourceKind, Store};
 
 impl SnapshotManager {
     /// Restores a snapshot that has been verified.
@@ -30,7 +31,7 @@ impl SnapshotManager {
     /// `Validation`: the target exists, the offset is outside the log. `Integrity`: bytes changed since the
     /// verification. `Filesystem`: disk full, permission, I/O. `Interrupted`.
     pub fn restore(&self, snapshot: VerifiedSnapshot, options: RestoreOptions) -> Result<Restored> {
-        self.put(&self.store()?, &part_of(snapshot.loaded.clone(), &options)?, &options, true)
+        self.put(&self.store()?, &restore_plan::part_of(snapshot.loaded.clone(), &options)?, &options, true)
     }
 
     /// Verifies a snapshot and restores it. Where the bytes have to be copied they are verified on the way, which
@@ -47,7 +48,7 @@ impl SnapshotManager {
         let loaded = opened.loaded?;
         let damage = self.root_damage(&store, &loaded)?;
         self.refuse(&store, &loaded, damage.into_iter().collect())?;
-        self.put(&store, &part_of(loaded, &options)?, &options, false)
+        self.put(&store, &restore_plan::part_of(loaded, &options)?, &options, false)
     }
 
     fn put(&self, store: &Store, loaded: &Loaded, options: &RestoreOptions, verified: bool) -> Result<Restored> {
@@ -58,14 +59,14 @@ impl SnapshotManager {
             let what = "only partitions that go into a data directory can become those of another topic";
             return Err(ValidationError::refused(what).into());
         }
-        let of_one_log = loaded.manifest.source.kind == SourceKind::Log;
+        let of_one_log = restore_plan::is_one_log(loaded);
         let target = match &options.within {
             Some(dir) => Target::within(dir.clone(), &options.target, of_one_log, &self.deadline())?,
             None => Target::begin(self.fs(), &options.target, of_one_log, &self.deadline())?,
         };
-        let restored = self.fill(store, loaded, options, verified, target.dir())?;
+        let filled = self.fill(store, loaded, options, verified, target.dir())?;
         target.publish()?;
-        Ok(restored)
+        Ok(filled.restored)
     }
 
     /// Makes all of it in an empty directory, durably but for the directory's own name.
@@ -76,7 +77,7 @@ impl SnapshotManager {
         options: &RestoreOptions,
         mut verified: bool,
         target: &Dir,
-    ) -> Result<Restored> {
+    ) -> Result<Filled> {
         let observer = &self.config().observer;
         let dirs = open_dirs(loaded)?;
         let reflink = match options.method {
@@ -88,20 +89,13 @@ impl SnapshotManager {
             let hint = Some("leave the method out to copy instead".into());
             return Err(ValidationError::Refused { what, path: Some(options.target.clone()), hint }.into());
         }
-        if !verified && (reflink || options.until_offset.is_some()) {
+        if !verified && (reflink || !options.bounds.are_none()) {
             // A clone does not share the page cache: the snapshot's own file is read, then cloned.
             self.refuse(store, loaded, self.examine_all(loaded)?)?;
             verified = true;
         }
-        let (planned, cut_end) = match options.until_offset {
-            Some(offset) => {
-                let dir = dirs.get(restore_plan::stripped(loaded)).unwrap_or(&loaded.dir);
-                let (planned, end) = restore_plan::until(loaded, dir, offset)?;
-                (planned, Some(end))
-            }
-            None => (restore_plan::whole(loaded), None),
-        };
-        for changed in planned.iter().filter(|p| cut_end.is_none() && matches!(p.content, Content::Bytes(_))) {
+        let restore_plan::Plan { files: planned, logs, cuts } = restore_plan::plan(loaded, &dirs, options.bounds)?;
+        for changed in planned.iter().filter(|p| cuts.is_empty() && matches!(p.content, Content::Bytes(_))) {
             observer.warn(&format!("{} lets a log start beyond its end; it was changed to start there", changed.to));
         }
         if let Some(hidden) = restore_plan::hidden_start(loaded, &planned)
@@ -112,6 +106,10 @@ impl SnapshotManager {
         let bytes: u64 = planned.iter().map(Planned::size).sum();
         if !reflink {
             target.expect_room(bytes)?;
+        }
+        if options.is_fork && !reflink {
+            let to = options.target.display();
+            observer.warn(&format!("{to} cannot share blocks with the snapshot: {bytes} bytes are copied"));
         }
         observer.phase("restore", planned.len() as u64, bytes);
         let to_dirs = make_dirs(loaded, target)?;
@@ -138,13 +136,13 @@ impl SnapshotManager {
                 observer.warn(&objection);
             }
         }
-        if loaded.manifest.source.profile == Profile::Kafka {
+        if loaded.manifest.source.profile == Profile::Kafka && !options.is_fork {
             let whole = store.load(loaded.id)?;
             // Other logs of the snapshot were not verified, so that this may fail where the restore does not.
-            let foreseen = self.foresee(loaded, &whole, cut_end).and_then(|mut found| {
+            let foreseen = self.foresee(loaded, &whole, &logs).and_then(|mut found| {
                 // Of what becomes another topic's, that is another matter.
                 if options.topic_id.is_none() {
-                    found.extend(self.foresee_hanging(loaded, cut_end)?);
+                    found.extend(self.foresee_hanging(loaded, &logs)?);
                 }
                 Ok(found)
             });
@@ -158,46 +156,35 @@ impl SnapshotManager {
         not_restored.extend(finish_dirs(loaded, &to_dirs)?);
         observer.check()?;
         let data = loaded.manifest.source.kind == SourceKind::Data;
-        let ends = loaded.manifest.logs.iter();
-        Ok(Restored {
+        let restored = Restored {
             id: loaded.id.to_string(),
             target: options.target.clone(),
             files: planned.len() as u64,
             bytes,
             methods,
-            end_offset: cut_end.or(match loaded.manifest.logs.as_slice() {
+            end_offset: match logs.as_slice() {
                 [one] if !data => Some(one.cut.log_end_offset),
                 _ => None,
-            }),
-            logs: ends
+            },
+            logs: logs
+                .iter()
                 .filter(|_| data)
                 .filter_map(|l| {
                     Some(LogEnd { topic: l.topic.clone()?, partition: l.partition?, end_offset: l.cut.log_end_offset })
                 })
                 .collect(),
+            cuts,
             not_restored: not_restored.into_iter().collect(),
             replaced: None,
-        })
+        };
+        Ok(Filled { restored, logs })
     }
 }
 
-/// What is wanted of a snapshot.
-fn part_of(loaded: Loaded, options: &RestoreOptions) -> Result<Loaded> {
-    narrowed(loaded, options.part.as_ref())
-}
-
-/// A part of a snapshot, or all of it.
-pub(super) fn narrowed(loaded: Loaded, part: Option<&Scope>) -> Result<Loaded> {
-    let Some(part) = part else { return Ok(loaded) };
-    let (id, path) = (loaded.id, loaded.dir.path().to_owned());
-    loaded.part(part).ok_or_else(|| {
-        ValidationError::Refused {
-            what: format!("{id} holds nothing of {part}"),
-            path: Some(path),
-            hint: Some("`cowlog show` lists its logs".into()),
-        }
-        .into()
-    })
+/// What was made, and its logs as they are there.
+pub(super) struct Filled {
+    pub(super) restored: Restored,
+    pub(super) logs: Vec<LogManifest>,
 }
 
 /// What all files of a restore have in common.
@@ -226,9 +213,9 @@ impl Job<'_> {
                 output.write_all_at(bytes, 0)?;
                 Method::Copy
             }
-            Content::Whole | Content::First(_) => {
-                let limit = if let Content::First(bytes) = planned.content { bytes } else { u64::MAX };
-                match self.bring(file, &output, limit) {
+            Content::Whole | Content::Range(_) => {
+                let range = if let Content::Range(range) = &planned.content { range.clone() } else { 0..u64::MAX };
+                match self.bring(file, &output, range) {
                     Ok(Some(method)) => method,
                     Ok(None) => {
                         let stat = place(self.from, &file.path).and_then(|(dir, name)| dir.try_stat(name).ok()?);
@@ -250,14 +237,16 @@ impl Job<'_> {
     }
 
     /// `None` where the bytes do not have their digest.
-    fn bring(&self, file: &FileManifest, output: &File, limit: u64) -> Result<Option<Method>> {
+    fn bring(&self, file: &FileManifest, output: &File, range: Range<u64>) -> Result<Option<Method>> {
         let missing = || Error::io("open", self.loaded.dir.path_of(&file.path), std::io::ErrorKind::NotFound.into());
         let (dir, name) = place(self.from, &file.path).ok_or_else(missing)?;
         let input = dir.open_file(name, Open::Read)?;
         if input.stat()?.kind != FileKind::File {
             return Ok(None);
         }
-        if self.reflink {
+        let (from, limit) = (range.start, range.end);
+        // Blocks that are shared stay where they are in the file.
+        if self.reflink && from == 0 {
             match output.fs().clone_file(input.handle(), output.handle()) {
                 Ok(()) => {
                     if limit < file.size {
@@ -272,11 +261,11 @@ impl Job<'_> {
         }
         let mut hasher = blake3::Hasher::new();
         // One byte too many is enough to see that the file is not what it was.
-        copy_range(&input, output, limit.min(file.size.saturating_add(1)), self.observer, |chunk| {
+        copy_range(&input, output, from..limit.min(file.size.saturating_add(1)), self.observer, |chunk| {
             hasher.update(chunk);
         })?;
-        let right =
-            limit < file.size && self.verified || self.loaded.digests.get(&file.path) == Some(hasher.finalize());
+        let right = (from > 0 || limit < file.size) && self.verified
+            || self.loaded.digests.get(&file.path) == Some(hasher.finalize());
         Ok(right.then_some(Method::Copy))
     }
 }
@@ -366,7 +355,7 @@ impl Planned<'_> {
     fn size(&self) -> u64 {
         match &self.content {
             Content::Whole => self.file.size,
-            Content::First(bytes) => *bytes,
+            Content::Range(range) => range.end.saturating_sub(range.start),
             Content::Bytes(bytes) => bytes.len() as u64,
         }
     }

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::adopt::AsTopicId;
+use super::bound::Bound;
+use super::span::Bounds;
 use crate::error::{Result, ValidationError};
 use crate::fs::Dir;
 use crate::store::Scope;
@@ -14,11 +16,13 @@ pub struct RestoreOptions {
     pub(super) target: PathBuf,
     /// The directory that is to hold the target, where it has been opened already.
     pub(super) within: Option<Dir>,
-    pub(super) until_offset: Option<i64>,
+    pub(super) bounds: Bounds,
     pub(super) part: Option<Scope>,
     pub(super) method: Detach,
     pub(super) put: Put,
     pub(super) topic_id: Option<AsTopicId>,
+    /// Made to be written to and thrown away: in milliseconds, and nobody looks at what a broker would do to it.
+    pub(super) is_fork: bool,
 }
 
 /// What becomes of what is there.
@@ -51,11 +55,12 @@ impl RestoreOptions {
         RestoreOptions {
             target: target.into(),
             within: None,
-            until_offset: None,
+            bounds: Bounds::default(),
             part: None,
             method: Detach::Auto,
             put: Put::New,
             topic_id: None,
+            is_fork: false,
         }
     }
 
@@ -84,10 +89,30 @@ impl RestoreOptions {
         Ok(RestoreOptions { within: Some(dir.clone()), ..RestoreOptions::to(dir.path_of(name)) })
     }
 
-    /// Only what lies below an offset; the cut falls behind the last batch that ends below it.
-    pub fn until_offset(mut self, offset: i64) -> Self {
-        self.until_offset = Some(offset);
+    /// Only the batches from the beginning on that lie below an offset or a time, up to the first that does not; those behind
+    /// it are left out whatever their timestamps are. Batches stay as they are, indexes are rebuilt, and the log goes on where
+    /// it then ends. [`Restored::cuts`](super::Restored::cuts) says where that is.
+    ///
+    /// A time cuts every log of a data directory by itself, but for those in which a broker keeps its own records
+    /// (`__consumer_offsets`, `__transaction_state`, `__share_group_state`, `__cluster_metadata`), unless one of these topics is
+    /// all that is restored. A log of which nothing remains becomes an empty one that goes on at its start; where nothing
+    /// remains of any, restoring is refused. An offset is for one log.
+    pub fn until(mut self, bound: Bound) -> Self {
+        self.bounds.until = Some(bound);
         self
+    }
+
+    /// Without the batches from the beginning on that lie below an offset or a time, up to the first that does not: the log
+    /// begins there. What `until` keeps is what this leaves out. A log of which nothing remains becomes an empty one that goes
+    /// on at its end.
+    pub fn since(mut self, bound: Bound) -> Self {
+        self.bounds.since = Some(bound);
+        self
+    }
+
+    /// The same as [`until`](Self::until) with an offset.
+    pub fn until_offset(self, offset: i64) -> Self {
+        self.until(Bound::Offset(offset))
     }
 
     /// Only a topic, or a partition, of a snapshot that holds more. A partition becomes a log directory, a topic a
@@ -104,6 +129,11 @@ impl RestoreOptions {
     /// Without it a partition that goes to a directory of a topic with another id is refused.
     pub fn as_topic_id(mut self, id: AsTopicId) -> Self {
         self.topic_id = Some(id);
+        self
+    }
+
+    pub(super) fn as_fork(mut self) -> Self {
+        self.is_fork = true;
         self
     }
 

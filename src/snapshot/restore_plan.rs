@@ -1,12 +1,26 @@
-//! What a restore puts where: every file as it is, or the log cut at an offset.
+//! What a restore puts where, and where every file goes as it is.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
+use super::outcome::LogCut;
+use super::restore_cut;
+use super::restore_options::RestoreOptions;
+use super::span::Bounds;
+use super::verify::Dirs;
 use crate::error::{Result, ValidationError};
-use crate::fs::{Dir, Open};
-use crate::kafka::{Profile, boot, checkpoints::LeaderEpochs, cut_txn_index};
-use crate::log::{self, CHECKPOINT, Checkpoint, INDEX_INTERVAL, IndexBuilder, SegmentFile, parse_segment_name};
-use crate::store::{FileManifest, Loaded, SourceKind};
+use crate::kafka::{Profile, boot};
+use crate::log::{SegmentFile, parse_segment_name};
+use crate::store::{FileManifest, Loaded, LogManifest, Scope, SourceKind};
+
+/// What is to be done.
+pub(super) struct Plan<'a> {
+    pub(super) files: Vec<Planned<'a>>,
+    /// The logs as they are restored.
+    pub(super) logs: Vec<LogManifest>,
+    /// What was cut of them, where that was asked for.
+    pub(super) cuts: Vec<LogCut>,
+}
 
 /// One file of the target.
 pub(super) struct Planned<'a> {
@@ -19,14 +33,46 @@ pub(super) struct Planned<'a> {
 pub(super) enum Content {
     /// All of the snapshot's file.
     Whole,
-    /// Its first bytes.
-    First(u64),
+    /// Some of its bytes.
+    Range(Range<u64>),
     /// Other bytes instead.
     Bytes(Vec<u8>),
 }
 
 /// Larger than any index or checkpoint.
-const MAX_SMALL: u64 = 1 << 31;
+pub(super) const MAX_SMALL: u64 = 1 << 31;
+
+/// What is wanted of a snapshot.
+pub(super) fn part_of(loaded: Loaded, options: &RestoreOptions) -> Result<Loaded> {
+    narrowed(loaded, options.part.as_ref())
+}
+
+/// A part of a snapshot, or all of it.
+pub(super) fn narrowed(loaded: Loaded, part: Option<&Scope>) -> Result<Loaded> {
+    let Some(part) = part else { return Ok(loaded) };
+    let (id, path) = (loaded.id, loaded.dir.path().to_owned());
+    loaded.part(part).ok_or_else(|| {
+        ValidationError::Refused {
+            what: format!("{id} holds nothing of {part}"),
+            path: Some(path),
+            hint: Some("`cowlog show` lists its logs".into()),
+        }
+        .into()
+    })
+}
+
+/// Whether it becomes a log, not a directory of logs.
+pub(super) fn is_one_log(loaded: &Loaded) -> bool {
+    loaded.manifest.source.kind == SourceKind::Log
+}
+
+/// All of the snapshot, or what of its logs lies between the bounds.
+pub(super) fn plan<'a>(loaded: &'a Loaded, dirs: &Dirs<'_>, bounds: Bounds) -> Result<Plan<'a>> {
+    if bounds.are_none() {
+        return Ok(Plan { files: whole(loaded), logs: loaded.manifest.logs.clone(), cuts: Vec::new() });
+    }
+    restore_cut::cut(loaded, dirs, bounds)
+}
 
 /// Every file of the snapshot. A snapshot of one log restores to a log directory, whatever directory of the
 /// snapshot it lies in.
@@ -83,89 +129,9 @@ pub(super) fn stripped(loaded: &Loaded) -> &str {
     }
 }
 
-fn target_path<'a>(file: &'a FileManifest, strip: &str) -> &'a str {
+pub(super) fn target_path<'a>(file: &'a FileManifest, strip: &str) -> &'a str {
     file.path
         .strip_prefix(strip)
         .and_then(|p| if strip.is_empty() { Some(p) } else { p.strip_prefix('/') })
         .unwrap_or(&file.path)
-}
-
-/// The log up to the last batch that ends below `until`; also where it then ends.
-///
-/// Batches stay as they are, the cut falls between two of them. Indexes of the segment that is cut are rebuilt. Where
-/// nothing at or above the log start remains, it is an empty log that goes on there: what lies below was deleted.
-pub(super) fn until<'a>(loaded: &'a Loaded, dir: &Dir, until: i64) -> Result<(Vec<Planned<'a>>, i64)> {
-    let [one] = loaded.manifest.logs.as_slice() else {
-        return Err(ValidationError::refused("only a snapshot of one log can be cut at an offset").into());
-    };
-    let cut = &one.cut;
-    if until < cut.log_start_offset {
-        let what = format!("the log starts at offset {}, it cannot be cut at {until}", cut.log_start_offset);
-        return Err(ValidationError::refused(what).into());
-    }
-    if until >= cut.log_end_offset {
-        return Ok((whole(loaded), cut.log_end_offset));
-    }
-    // An empty log keeps its first segment, so that it goes on at the right offset.
-    let Some(first) = one.segments.first().copied() else { return Ok((whole(loaded), cut.log_end_offset)) };
-    let mut last = one.segments.iter().rfind(|base| **base < until).copied().unwrap_or(first);
-    let source = dir.open_file(SegmentFile::Log.name(last), Open::Read)?;
-    let mut indexes = IndexBuilder::new(last, INDEX_INTERVAL);
-    let mut bytes = 0;
-    let mut end = last;
-    log::scan_until(&source, 0, u64::MAX, last, |batch| {
-        if batch.header.last_offset() >= until {
-            return Ok(std::ops::ControlFlow::Break(()));
-        }
-        indexes.add(batch.position, &batch.header);
-        bytes = batch.end();
-        end = batch.header.next_offset();
-        Ok(std::ops::ControlFlow::Continue(()))
-    })?;
-    // The name of the last segment. In a compacted log the last batch kept may end well below the segment after it.
-    let mut named = last;
-    if end <= cut.log_start_offset {
-        (last, named, bytes, end) = (first, cut.log_start_offset, 0, cut.log_start_offset);
-        indexes = IndexBuilder::new(named, INDEX_INTERVAL);
-    }
-    let indexes = indexes.finish();
-    let strip = stripped(loaded);
-    let mut planned = Vec::new();
-    for file in &loaded.manifest.files {
-        let to = target_path(file, strip);
-        let small = || dir.read(to, MAX_SMALL);
-        let content = match parse_segment_name(to) {
-            Some((base, SegmentFile::ProducerState)) if base > end => continue,
-            Some((_, SegmentFile::ProducerState)) => Content::Whole,
-            Some((base, _)) if base > last => continue,
-            Some((base, kind)) if base == last => match kind {
-                SegmentFile::Log => Content::First(bytes),
-                SegmentFile::Index => Content::Bytes(indexes.offset.clone()),
-                SegmentFile::TimeIndex => Content::Bytes(indexes.time.clone()),
-                SegmentFile::TxnIndex if bytes == 0 => continue,
-                SegmentFile::TxnIndex => Content::Bytes(cut_txn_index(&small()?, end).to_vec()),
-                SegmentFile::ProducerState => Content::Whole,
-            },
-            Some(_) => Content::Whole,
-            None if to == "leader-epoch-checkpoint" => match LeaderEpochs::parse(&small()?) {
-                Ok(epochs) => Content::Bytes(epochs.cut(end.max(1)).to_bytes()),
-                Err(_) => Content::Whole,
-            },
-            None if to == CHECKPOINT => match Checkpoint::parse(&small()?) {
-                Ok(checkpoint) => {
-                    let high_watermark = checkpoint.high_watermark.map(|hw| hw.min(end));
-                    let log_start_offset = checkpoint.log_start_offset.min(end);
-                    Content::Bytes(Checkpoint { log_start_offset, high_watermark, durable: None }.to_bytes())
-                }
-                Err(_) => Content::Whole,
-            },
-            None => Content::Whole,
-        };
-        let to = match parse_segment_name(to) {
-            Some((base, kind)) if base == last && kind != SegmentFile::ProducerState => kind.name(named).into(),
-            _ => to.into(),
-        };
-        planned.push(Planned { file, to, content });
-    }
-    Ok((planned, end))
 }

@@ -62,7 +62,7 @@ pub(super) fn difference(log: &SourceLog, token: Option<&[u8]>, taken: &Captured
     if log.live {
         let name = SegmentFile::TxnIndex.name(cut.active_base);
         let entries = log.dir.try_read(&name, MAX_CHECKPOINT)?.unwrap_or_default();
-        let is = blake3::hash(cut_txn_index(&entries, cut.log_end_offset));
+        let is = blake3::hash(cut_txn_index(&entries, 0..cut.log_end_offset));
         let path = path_in(&taken.manifest.dir, &name);
         let staged = taken.staged.iter().find(|staged| staged.manifest.path == path);
         let was = staged.map_or(Some(blake3::hash(b"")), |staged| staged.digest);

@@ -33,35 +33,43 @@ impl SnapshotManager {
         let id = self.resolve(&store, id)?;
         let opened = self.open_snapshot(&store, id)?;
         let loaded = opened.loaded?;
-        let mut found = self.foresee(&loaded, &loaded, None)?;
-        found.extend(self.foresee_hanging(&loaded, None)?);
+        let mut found = self.foresee(&loaded, &loaded, &loaded.manifest.logs)?;
+        found.extend(self.foresee_hanging(&loaded, &loaded.manifest.logs)?);
         Ok(found)
     }
 
-    /// The same for a part of a snapshot, cut before `until`, but for open transactions; the settings of its topics are those
+    /// The same for a part of a snapshot, of whose logs as much is restored as these say, but for open transactions; the settings of its topics are those
     /// of the whole.
-    pub(super) fn foresee(&self, part: &Loaded, whole: &Loaded, until: Option<i64>) -> Result<Vec<String>> {
+    pub(super) fn foresee(&self, part: &Loaded, whole: &Loaded, restored: &[LogManifest]) -> Result<Vec<String>> {
         if part.manifest.source.profile != Profile::Kafka {
             return Ok(Vec::new());
         }
         let check = || self.config().observer.check();
         let now = self.config().clock.now();
-        let mut found = deleted_by_retention(part, &mut Reading::of(whole, &check), now)?;
-        found.extend(groups(&Reading::of(part, &check), |log| end_of(log, until), now)?);
+        let mut found = deleted_by_retention(part, restored, &mut Reading::of(whole, &check), now)?;
+        let ends = ends(restored);
+        let end = |log: &LogManifest| end_of(log, &ends);
+        found.extend(groups(&Reading::of(part, &check), &end, now)?);
         Ok(found)
     }
 
     /// Transactions that are open and that nobody ends.
-    pub(super) fn foresee_hanging(&self, part: &Loaded, until: Option<i64>) -> Result<Option<String>> {
+    pub(super) fn foresee_hanging(&self, part: &Loaded, restored: &[LogManifest]) -> Result<Option<String>> {
         if part.manifest.source.profile != Profile::Kafka {
             return Ok(None);
         }
-        hanging(&mut Reading::of(part, &|| self.config().observer.check()), |log| end_of(log, until))
+        let ends = ends(restored);
+        hanging(&mut Reading::of(part, &|| self.config().observer.check()), |log| end_of(log, &ends))
     }
 }
 
-fn end_of(log: &LogManifest, until: Option<i64>) -> i64 {
-    until.map_or(log.cut.log_end_offset, |until| until.min(log.cut.log_end_offset))
+/// Where logs end after they were restored, by their directories.
+fn ends(restored: &[LogManifest]) -> BTreeMap<&str, i64> {
+    restored.iter().map(|log| (log.dir.as_str(), log.cut.log_end_offset)).collect()
+}
+
+fn end_of(log: &LogManifest, ends: &BTreeMap<&str, i64>) -> i64 {
+    ends.get(log.dir.as_str()).copied().unwrap_or(log.cut.log_end_offset)
 }
 
 /// What goes of a topic.
@@ -72,14 +80,19 @@ struct Doomed {
     bytes: u64,
 }
 
-fn deleted_by_retention(part: &Loaded, whole: &mut Reading<'_>, now: i64) -> Result<Vec<String>> {
+fn deleted_by_retention(
+    part: &Loaded,
+    restored: &[LogManifest],
+    whole: &mut Reading<'_>,
+    now: i64,
+) -> Result<Vec<String>> {
     let topics = whole.cluster()?;
     let mut doomed: BTreeMap<&str, (Retention, Doomed)> = BTreeMap::new();
-    for log in &part.manifest.logs {
+    for (log, restored) in part.manifest.logs.iter().zip(restored) {
         let Some(topic) = log.topic.as_deref() else { continue };
         let config = topics.get(topic).map(|t| t.config.clone()).unwrap_or_default();
         let Some(retention) = Retention::of(topic, &config) else { continue };
-        let segments = aging(part, log)?;
+        let segments = aging(part, log, restored)?;
         let goes = retention.doomed(&segments, now);
         let (_, of_topic) = doomed.entry(topic).or_insert_with(|| (retention, Doomed::default()));
         of_topic.segments += goes;
@@ -107,10 +120,13 @@ fn deleted_by_retention(part: &Loaded, whole: &mut Reading<'_>, now: i64) -> Res
     Ok(doomed.into_iter().filter(|(_, (_, doomed))| doomed.segments > 0).map(told).collect())
 }
 
-/// The segments of a log as retention sees them.
-fn aging(part: &Loaded, log: &LogManifest) -> Result<Vec<AgingSegment>> {
+/// The segments of a log of which something is restored, as retention sees them.
+fn aging(part: &Loaded, log: &LogManifest, restored: &LogManifest) -> Result<Vec<AgingSegment>> {
     let dir = part.dir_of(log)?;
-    log.segments.iter().map(|base| aging_segment(&dir, *base)).collect()
+    let (start, end) = (restored.cut.log_start_offset, restored.cut.log_end_offset);
+    let ends = log.segments.iter().skip(1).copied().chain([i64::MAX]);
+    let is_there = |(base, ends): &(&i64, i64)| *ends > start && **base < end.max(start.saturating_add(1));
+    log.segments.iter().zip(ends).filter(is_there).map(|(base, _)| aging_segment(&dir, *base)).collect()
 }
 
 fn aging_segment(dir: &Dir, base: i64) -> Result<AgingSegment> {

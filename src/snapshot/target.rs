@@ -70,6 +70,11 @@ impl Target {
         &self.dir
     }
 
+    /// The directory that is to hold it, and its name there.
+    pub(super) fn place(&self) -> (Dir, OsString) {
+        (self.parent.clone(), self.name.clone())
+    }
+
     /// The commit point. Everything inside is durable already; after `Ok` the name is too.
     pub(super) fn publish(mut self) -> Result<()> {
         match self.place.rename(&self.staging, &self.parent, &self.name, Rename::NoReplace) {

@@ -141,6 +141,11 @@ impl SnapshotManager {
         Ok(examine(loaded, Level::Full, &self.config().observer)?.damage)
     }
 
+    /// What can be seen of it without reading its files.
+    pub(super) fn examine_quickly(&self, loaded: &Loaded) -> Result<Vec<Damage>> {
+        Ok(examine(loaded, Level::Quick, &self.config().observer)?.damage)
+    }
+
     pub(super) fn open_snapshot(&self, store: &Store, id: SnapshotId) -> Result<Opened> {
         let what = "the snapshot, which is being deleted";
         let guard = lock_dir(store.dir(), id.to_string(), LockMode::Shared, &self.deadline(), what)

@@ -152,7 +152,7 @@ fn restore_gives_back_every_record() {
     assert_eq!(records(&target), was, "an existing target is not touched");
 
     let cut = stage.path("cut");
-    let ran = stage.run("restore", &["latest", "--to", cut.to_str().unwrap(), "--until-offset", "42"]).expect_code(0);
+    let ran = stage.run("restore", &["latest", "--to", cut.to_str().unwrap(), "--until", "42"]).expect_code(0);
     assert!(ran.stdout.contains("offset 42"), "{}", ran.stdout);
     assert_eq!(records(&cut), was[..42]);
     let copied = stage.path("copied");
@@ -357,7 +357,7 @@ fn every_command_has_a_manual_page() {
 fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(cowlog().args(["completions", shell])).expect_code(0).stdout;
-        for word in ["create", "until-offset", "lock-timeout"] {
+        for word in ["create", "until", "lock-timeout"] {
             assert!(script.contains(word), "{word} for {shell}");
         }
         assert!(script.len() > 1000);

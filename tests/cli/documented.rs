@@ -69,6 +69,14 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     std::fs::write(snapshot.join("stranger"), "").unwrap();
     docs.is(&["verify"], &json("verify", &[&id]));
     docs.is(&["restore"], &json("restore", &[&id, "--to", stage.path("r").to_str().unwrap()]));
+    let at = ["--at", "1970-01-01", "--since", "10", "--until", "2100-01-01", "--to"];
+    let cut = json("restore", &[&at[..], &[stage.path("b").to_str().unwrap()]].concat());
+    docs.is(&["restore"], &cut);
+    docs.is(&["cut"], &cut["cuts"][0]);
+    docs.is(&["cut-batch"], &cut["cuts"][0]["before"]);
+    let cut = json("restore", &[&id, "--until", "10", "--to", stage.path("u").to_str().unwrap()]);
+    docs.is(&["cut"], &cut["cuts"][0]);
+    docs.is(&["fork"], &json("fork", &[&id, "--to", stage.path("f").to_str().unwrap(), "--count", "2"]));
     let listed = json("list", &[]);
     docs.is(&["snapshot"], &listed[0]);
     docs.is(&["verified"], &listed[0]["verified"]);
@@ -140,6 +148,11 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     created["logs"].as_array().unwrap().iter().for_each(|log| docs.is(&["log"], log));
     let topics = run(cowlog().arg("topics").arg(&data).arg("--json")).expect_code(0).json();
     topics.as_array().unwrap().iter().for_each(|topic| docs.is(&["topic"], topic));
+    let then = ["latest", "--json", "--until", "2100-01-01", "--to", temp.path().join("then").to_str().unwrap()]
+        .map(str::to_owned);
+    let then = run(cowlog().arg("restore").arg(&data).args(then)).expect_code(0).json();
+    docs.is(&["restore"], &then);
+    then["cuts"].as_array().unwrap().iter().for_each(|cut| docs.is(&["cut"], cut));
     let part = ["latest", "--json", "--topic", "events-gzip", "--replace"];
     docs.is(&["restore"], &run(cowlog().arg("restore").arg(&data).args(part)).expect_code(0).json());
     docs.is(&["undo"], &run(cowlog().arg("undo").arg(&data).arg("--json")).expect_code(0).json());

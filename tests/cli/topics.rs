@@ -40,7 +40,7 @@ fn topics_are_listed_snapshotted_and_restored() {
     let back = temp.path().join("back");
     let restored = json(
         "restore",
-        &["latest", "--topic", "orders", "--partition", "1", "--to", back.to_str().unwrap(), "--until-offset", "4"],
+        &["latest", "--topic", "orders", "--partition", "1", "--to", back.to_str().unwrap(), "--until", "4"],
     );
     assert_eq!((&restored["id"], &restored["end_offset"]), (&topic["id"], &Value::from(4)));
     assert_eq!(records(&back), records(&data.join("orders-1"))[..4]);

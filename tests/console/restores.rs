@@ -56,6 +56,9 @@ fn whatever_a_path_is_made_of_it_leads_nowhere_else() {
         json!({ "to": "x", "partition": 0 }),
         json!({ "to": "x", "topic": "../a" }),
         json!({ "to": "x", "until_offset": -1 }),
+        json!({ "to": "x", "until_offset": 1, "until": "1" }),
+        json!({ "to": "x", "until": "yesterday" }),
+        json!({ "to": "x", "since": "-1" }),
         json!({ "to": "x", "method": "hardlink" }),
     ] {
         restore(&served, bad).problem(400, "bad-request");
@@ -81,6 +84,12 @@ fn whatever_a_path_is_made_of_it_leads_nowhere_else() {
     assert_eq!(back.log_end(), 20);
     let job = served.ended(&restore(&served, json!({ "to": "cut", "until_offset": 5, "method": "copy" })).expect(202));
     assert_eq!(job["result"]["end_offset"], 5, "{job}");
+    let job = served.ended(&restore(&served, json!({ "to": "then", "until": "12", "since": "3" })).expect(202));
+    assert_eq!(job["result"]["cuts"][0]["start_offset"], 3, "{job}");
+    assert_eq!(job["result"]["end_offset"], 12, "{job}");
+    // Nothing was written then; that is found once the job has begun.
+    let job = served.ended(&restore(&served, json!({ "to": "never", "until": "1969-01-01" })).expect(202));
+    assert_eq!(job["state"], "failed", "{job}");
 }
 
 #[test]

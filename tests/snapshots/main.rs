@@ -3,6 +3,8 @@
 mod arguments;
 mod cuts;
 mod damage;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 mod heal;
 #[path = "../native/mod.rs"]
 mod native;
@@ -10,6 +12,7 @@ mod operations;
 mod retention;
 mod scale;
 mod scrub;
+mod travel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -13,8 +13,10 @@ use cowlog::store::UndoState;
 
 use super::process::{contents, cowlog, strays};
 
-pub const VERBS: [&str; 12] =
-    ["create", "copy", "restore", "replace", "undo", "pin", "delete", "prune", "repair", "heal", "verify", "list"];
+pub const VERBS: [&str; 13] = [
+    "create", "copy", "restore", "fork", "replace", "undo", "pin", "delete", "prune", "repair", "heal", "verify",
+    "list",
+];
 
 /// What is missing of the oldest snapshot when it is healed.
 const VICTIM: &str = "00000000000000000000.timeindex";
@@ -114,7 +116,7 @@ impl Stage {
         match verb {
             "create" => command.arg("--force"),
             "copy" => command.args(["--force", "--method", "copy"]),
-            "restore" => command.args(["latest", "--to"]).arg(self.target()),
+            "restore" | "fork" => command.args(["latest", "--to"]).arg(self.target()),
             "replace" => command.args(["latest", "--replace"]),
             "undo" => {
                 self.manager().restore_id("latest", RestoreOptions::replace()).expect("replaced");
@@ -237,7 +239,7 @@ pub fn check(stage: &Stage, verb: &str, before: &BTreeSet<String>, ended: bool, 
         assert!(restored == wanted, "{told}: the target is not whole");
         std::fs::remove_dir_all(stage.target()).expect("it goes");
     } else {
-        assert!(!(verb == "restore" && ended), "{told}: the target was acknowledged");
+        assert!(!(["restore", "fork"].contains(&verb) && ended), "{told}: the target was acknowledged");
     }
     // The next ones of the real binary work, and sweep what the dead one left.
     stage.run("create", told);

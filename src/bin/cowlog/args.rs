@@ -14,6 +14,7 @@ use crate::units::{parse_bytes, parse_duration};
 mod cat;
 mod diff;
 mod doctor;
+mod fork;
 mod label;
 mod prune;
 mod repair;
@@ -23,6 +24,7 @@ mod verify;
 pub use cat::{Cat, Format};
 pub use diff::Diff;
 pub use doctor::Doctor;
+pub use fork::Fork;
 pub use label::{Pins, Tag};
 pub use prune::Prune;
 pub use repair::Repair;
@@ -109,6 +111,8 @@ pub enum Command {
     Verify(Verify),
     /// Restore a snapshot into a new directory or in place of what is there, after it has been verified in full
     Restore(Restore),
+    /// Make a writable copy of a snapshot in milliseconds, or several, for tests and experiments
+    Fork(Fork),
     /// Bring back what the last `restore --replace` or `--into` took out
     Undo(Undo),
     /// Delete snapshots
@@ -402,11 +406,16 @@ mod tests {
         let cli = Cli::try_parse_from(["cowlog", "restore", "a b", "17", "--to", "x", "--json"]);
         let Ok(Cli { global, command: Command::Restore(restore) }) = cli else { panic!("not parsed") };
         assert!(global.json);
-        assert_eq!((restore.source.source, restore.id), (PathBuf::from("a b"), "17".to_owned()));
+        assert_eq!((restore.source.source, restore.id), (PathBuf::from("a b"), Some("17".to_owned())));
         assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17"]).is_err(), "without --to");
         assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17", "--to", "x", "--replace"]).is_err(), "both");
         assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17", "--into", "x"]).is_err(), "without --topic");
-        assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17", "--to", "x", "--until-offset", "-1"]).is_err());
+        assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17", "--to", "x", "--until", "-1"]).is_err());
+        let cut = Cli::try_parse_from(["cowlog", "restore", "a", "17", "--to", "x", "--until-offset", "7"]);
+        let Ok(Cli { command: Command::Restore(restore), .. }) = cut else { panic!("not parsed") };
+        assert_eq!(restore.until, Some(cowlog::snapshot::Bound::Offset(7)));
+        assert!(Cli::try_parse_from(["cowlog", "restore", "a", "--to", "x"]).is_err(), "neither an ID nor --at");
+        assert!(Cli::try_parse_from(["cowlog", "restore", "a", "17", "--at", "2h", "--to", "x"]).is_err(), "both");
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         Command::Diff(args) => commands::diff::run(session, args),
         Command::Space(args) => commands::space::run(session, args),
         Command::Verify(args) => commands::verify::run(session, args),
+        Command::Fork(args) => commands::fork::run(session, args),
         Command::Restore(args) => commands::restore::run(session, args),
         Command::Undo(args) => commands::undo::run(session, args),
         Command::Delete(args) => commands::delete::run(session, args),

@@ -14,9 +14,9 @@ use crate::console::auth::Operator;
 use crate::console::jobs::{Job, JobState, JobTask, New};
 use crate::console::problem::Problem;
 use crate::console::reading::{Body, Name};
-use crate::fs::Dir;
+use crate::fs::{Clock, Dir};
 use crate::kafka::datadir::is_topic_name;
-use crate::snapshot::{Detach, RestoreOptions, sweep_restore};
+use crate::snapshot::{Bound, Detach, RestoreOptions, sweep_restore};
 use crate::store::Scope;
 
 /// Where to, and how much.
@@ -28,10 +28,17 @@ pub(super) struct Restore {
     /// One of the configured directories; needed where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dir: Option<String>,
-    /// Leave out the records from this offset on.
+    /// The same as `until` with an offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
     until_offset: Option<i64>,
+    /// Leave out the batches from the first on that holds this offset, or a record of this time or later. A time is RFC 3339, the same
+    /// without a zone (UTC then), or so long ago (`2h`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    /// Leave out the batches before the first that holds this offset, or a record of this time or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
     /// Only this topic of a data directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     topic: Option<String>,
@@ -74,6 +81,11 @@ pub(super) async fn restore(
     if body.until_offset.is_some_and(|offset| offset < 0) {
         return Err(Problem::bad_request("no offset is below 0"));
     }
+    if body.until_offset.is_some() && body.until.is_some() {
+        return Err(Problem::bad_request("until_offset and until are the same: give one"));
+    }
+    let (since, until) = (bound(body.since.as_deref())?, bound(body.until.as_deref())?);
+    let until = until.or(body.until_offset.map(Bound::Offset));
     let (found, options, target) = app
         .read(move |app| {
             let found = app.find(&id)?;
@@ -87,8 +99,11 @@ pub(super) async fn restore(
                 Method::Reflink => Detach::Reflink,
                 Method::Copy => Detach::Copy,
             });
-            if let Some(offset) = body.until_offset {
-                options = options.until_offset(offset);
+            if let Some(until) = until {
+                options = options.until(until);
+            }
+            if let Some(since) = since {
+                options = options.since(since);
             }
             Ok((found, options, dir.path_of(&name).to_string_lossy().into_owned()))
         })
@@ -105,6 +120,10 @@ pub(super) async fn restore(
         })
         .await?;
     Ok(accepted(&job))
+}
+
+fn bound(text: Option<&str>) -> Result<Option<Bound>, Problem> {
+    text.map(|text| Bound::parse(text, Clock::default().now()).map_err(Problem::bad_request)).transpose()
 }
 
 fn part(body: &Restore) -> Result<Option<Scope>, Problem> {

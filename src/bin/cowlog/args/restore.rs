@@ -3,23 +3,35 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum, ValueHint};
-use cowlog::snapshot::AsTopicId;
+use cowlog::fs::Clock;
+use cowlog::snapshot::{AsTopicId, Bound};
+use cowlog::units::parse_time;
 
 use super::{Part, Source};
 
+const EXAMPLES: &str = "\
+A time is RFC 3339 (2026-11-23T14:00:00Z), the same without a zone, which is UTC then (\"2026-11-23 14:00\"), or so long ago (2h).
+It is held against the timestamps that records have. Digits alone are an offset.
+
+Examples:
+  cowlog restore data/orders-0 latest --to back
+  cowlog restore data/orders-0 latest --to back --until 2800
+  cowlog restore data --at \"2026-11-23 14:00\" --until \"2026-11-23 14:00\" --to data-at-two
+  cowlog restore data latest --topic orders --replace --until 2h";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  cowlog restore data/orders-0 latest --to back\n  cowlog restore data/orders-0 latest --replace"
-)]
-#[command(group(ArgGroup::new("where").required(true).args(["to", "replace", "into"])))]
+#[command(group(ArgGroup::new("where").required(true).args(["to", "replace", "into"])), after_help = EXAMPLES)]
 pub struct Restore {
     #[command(flatten)]
     pub source: Source,
     #[command(flatten)]
     pub part: Part,
     /// Which snapshot
-    #[arg(value_name = "ID")]
-    pub id: String,
+    #[arg(value_name = "ID", required_unless_present = "at")]
+    pub id: Option<String>,
+    /// The first snapshot that holds this time: the oldest one taken then or later that is not known to be damaged
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "id")]
+    pub at: Option<i64>,
     /// The directory to make; it must not exist
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub to: Option<PathBuf>,
@@ -33,9 +45,12 @@ pub struct Restore {
     /// Make the partitions those of another topic, as in another cluster: by its id, or of the topic that they replace
     #[arg(long, value_name = "ID|from-target", value_parser = parse_topic_id, conflicts_with = "to")]
     pub as_topic_id: Option<AsTopicId>,
-    /// Leave out the records from this offset on
-    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
-    pub until_offset: Option<i64>,
+    /// Leave out the batches from the first on that holds this offset, or a record of this time or later
+    #[arg(long, value_name = "OFFSET|TIME", value_parser = parse_bound, alias = "until-offset")]
+    pub until: Option<Bound>,
+    /// Leave out the batches before the first that holds this offset, or a record of this time or later
+    #[arg(long, value_name = "OFFSET|TIME", value_parser = parse_bound)]
+    pub since: Option<Bound>,
     /// How files get into the new directory
     #[arg(long, value_enum, default_value = "auto")]
     pub method: RestoreMethod,
@@ -43,6 +58,14 @@ pub struct Restore {
 
 fn parse_topic_id(text: &str) -> Result<AsTopicId, String> {
     if text == "from-target" { Ok(AsTopicId::FromTarget) } else { text.parse().map(AsTopicId::Id) }
+}
+
+fn parse_bound(text: &str) -> Result<Bound, String> {
+    Bound::parse(text, Clock::default().now())
+}
+
+fn parse_moment(text: &str) -> Result<i64, String> {
+    parse_time(text, Clock::default().now())
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use cowlog::snapshot::{Detach, RestoreOptions, Restored};
+use cowlog::snapshot::{CutBatch, Detach, LogCut, RestoreOptions, Restored, SnapshotInfo};
 
 use super::create::offset;
 use super::methods;
@@ -12,6 +12,9 @@ use crate::failure::{DONE, Failure};
 use crate::output;
 use crate::session::Session;
 use crate::units::{bytes, duration, plural};
+
+/// Lines about them; `--json` has them all.
+const MOST_CUTS: usize = 10;
 
 pub fn run(session: Session, args: args::Restore) -> Result<u8, Failure> {
     let manager = session.manager(&args.source.source)?;
@@ -28,25 +31,32 @@ pub fn run(session: Session, args: args::Restore) -> Result<u8, Failure> {
     if let Some(id) = args.as_topic_id {
         options = options.as_topic_id(id);
     }
-    if let Some(until) = args.until_offset {
-        options = options.until_offset(until);
+    if let Some(until) = args.until {
+        options = options.until(until);
+    }
+    if let Some(since) = args.since {
+        options = options.since(since);
     }
     let started = Instant::now();
-    let restored = match args.part.scope() {
-        Some(part) => manager.restore_part(&args.id, &part, options),
-        None => manager.restore_id(&args.id, options),
+    let part = args.part.scope();
+    let chosen = args.at.map(|at| manager.at(at, part.as_ref())).transpose()?;
+    // The command line has one or the other.
+    let id = chosen.as_ref().map(|chosen| chosen.id.clone()).or(args.id).unwrap_or_default();
+    let restored = match &part {
+        Some(part) => manager.restore_part(&id, part, options),
+        None => manager.restore_id(&id, options),
     };
     session.progress.finish();
     let restored = restored?;
     if session.output.json {
         session.output.value(&restored)?;
     } else if !session.output.quiet {
-        session.output.text(&summary(&restored, started, &session))?;
+        session.output.text(&summary(&restored, chosen.as_ref(), started, &session))?;
     }
     Ok(DONE)
 }
 
-fn summary(restored: &Restored, started: Instant, session: &Session) -> String {
+fn summary(restored: &Restored, chosen: Option<&SnapshotInfo>, started: Instant, session: &Session) -> String {
     let styles = &session.output.styles;
     let took = duration(started.elapsed());
     let mut out = format!(
@@ -59,11 +69,20 @@ fn summary(restored: &Restored, started: Instant, session: &Session) -> String {
         let _ = writeln!(out, "  {}  {text}", styles.dim(&format!("{name:<7}")));
     };
     let how = methods(&restored.methods);
+    if let Some(chosen) = chosen {
+        line("taken", chosen.timestamp.clone());
+    }
     line("size", format!("{} in {} ({how})", bytes(restored.bytes), plural(restored.files, "file")));
     if let Some(end) = restored.end_offset {
         line("ends at", format!("offset {}", offset(end)));
     } else if !restored.logs.is_empty() {
         line("logs", plural(restored.logs.len() as u64, "log"));
+    }
+    for cut in restored.cuts.iter().take(MOST_CUTS) {
+        line("cut", told(cut));
+    }
+    if let Some(more) = restored.cuts.len().checked_sub(MOST_CUTS).filter(|more| *more > 0) {
+        line("", format!("and {} more", plural(more as u64, "log")));
     }
     if let Some(replaced) = &restored.replaced {
         let kept = format!("{} in {}", replaced.undo, output::path(&replaced.kept));
@@ -71,6 +90,28 @@ fn summary(restored: &Restored, started: Instant, session: &Session) -> String {
     }
     for denied in &restored.not_restored {
         line("not set", crate::style::printable(denied));
+    }
+    out
+}
+
+/// `orders-0: offsets 100 to 250; kept up to 2026-…, batch 250 to 259 of 2026-… is left out`
+fn told(cut: &LogCut) -> String {
+    let mut out = match (&cut.topic, cut.partition) {
+        (Some(topic), Some(partition)) => format!("{}: ", crate::style::printable(&format!("{topic}-{partition}"))),
+        _ => String::new(),
+    };
+    let _ = write!(out, "offsets {} to {}", offset(cut.start_offset), offset(cut.end_offset));
+    let at = |batch: &CutBatch| batch.timestamp.clone().unwrap_or_else(|| "no time".into());
+    let side = |word: &str, kept: &Option<CutBatch>, left_out: &Option<CutBatch>| {
+        let left_out = left_out.as_ref()?;
+        let offsets = format!("{} to {}", offset(left_out.base_offset), offset(left_out.last_offset));
+        let kept = kept.as_ref().map_or_else(|| "nothing is kept".into(), |kept| format!("kept {word} {}", at(kept)));
+        Some(format!("; {kept}, batch {offsets} of {} is left out", at(left_out)))
+    };
+    out.extend(side("from", &cut.first, &cut.before));
+    out.extend(side("up to", &cut.last, &cut.behind));
+    if cut.before.is_none() && cut.behind.is_none() {
+        out.push_str("; all of it is kept");
     }
     out
 }
