@@ -2,7 +2,7 @@
 
 use super::manager::{SnapshotManager, no_such};
 use super::outcome::{Restored, SnapshotInfo};
-use super::restore_options::RestoreOptions;
+use super::restore::options::RestoreOptions;
 use super::set;
 use crate::error::Result;
 use crate::store::{IdQuery, Record, Scope, Store};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::space::Bounds;
+use super::space::ledger::Bounds;
 use crate::error::Damage;
 use crate::fs::Method;
 use crate::log::BatchHeader;

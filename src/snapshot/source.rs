@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::create::marks::Marks;
 use super::inside;
-use super::marks::Marks;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file};
 use crate::kafka::datadir::{Broker, MAX_CHECKPOINT, PartitionDir};

@@ -5,27 +5,30 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use clap_complete::Shell;
+use clap::{Args, Parser, Subcommand, ValueHint};
 use cowlog::store::Scope;
 
 use crate::units::{parse_bytes, parse_duration};
 
 mod cat;
+mod create;
 mod diff;
 mod doctor;
 mod fork;
 mod label;
+mod manual;
 mod prune;
 mod repair;
 mod restore;
 mod verify;
 
 pub use cat::{Cat, Format};
+pub use create::{Create, ShareMethod, WriterProfile};
 pub use diff::Diff;
 pub use doctor::Doctor;
 pub use fork::Fork;
 pub use label::{Pins, Tag};
+pub use manual::{Completions, Man};
 pub use prune::Prune;
 pub use repair::Repair;
 pub use restore::{Restore, RestoreMethod, Undo};
@@ -188,60 +191,6 @@ pub struct Topics {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cowlog create data/orders-0 --tag before-upgrade")]
-pub struct Create {
-    /// A log directory, or a directory of log directories; several are the log.dirs of one broker
-    #[arg(value_name = "SRC", required = true, value_hint = ValueHint::DirPath)]
-    pub sources: Vec<PathBuf>,
-    #[command(flatten)]
-    pub part: Part,
-    /// Take one even if the last is younger than the minimum interval
-    #[arg(short, long)]
-    pub force: bool,
-    /// Take a source that has lost records as it is, with a warning
-    #[arg(long)]
-    pub accept_loss: bool,
-    /// Leave out the logs of a running broker that do not come to rest, instead of failing
-    #[arg(long)]
-    pub allow_partial: bool,
-    /// Give the snapshot a tag; may be repeated
-    #[arg(short, long = "tag", value_name = "TAG")]
-    pub tags: Vec<String>,
-    /// How old the last snapshot must be [default: 1h]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, env = "COWLOG_MIN_INTERVAL", hide_env_values = true)]
-    pub min_interval: Option<Duration>,
-    /// How new or changed sealed files get into the snapshot
-    #[arg(long, value_enum, default_value = "auto", env = "COWLOG_METHOD", hide_env_values = true)]
-    pub method: ShareMethod,
-    /// How much sealed data may be copied where it cannot be shared [default: 1GiB or a tenth of the source]
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, env = "COWLOG_MAX_COPY", hide_env_values = true)]
-    pub max_copy: Option<u64>,
-    /// Who writes the source, where what is found there is not to decide
-    #[arg(long, value_enum, env = "COWLOG_PROFILE", hide_env_values = true)]
-    pub profile: Option<WriterProfile>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum ShareMethod {
-    /// Reflink, else hard link where that is safe, else copy
-    Auto,
-    /// Reflink, else copy
-    Reflink,
-    /// Hard link where that is safe, else copy
-    Hardlink,
-    /// Copy
-    Copy,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum WriterProfile {
-    /// cowlog's own log: a sealed file is never written again
-    Native,
-    /// A Kafka broker
-    Kafka,
-}
-
-#[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cowlog list data/orders-0")]
 pub struct List {
     #[command(flatten)]
@@ -335,27 +284,6 @@ fn parse_log_size(text: &str) -> Result<u64, String> {
         size if size < LEAST => Err(format!("{text} is less than 16MiB")),
         size => Ok(size),
     }
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cowlog completions bash > /etc/bash_completion.d/cowlog")]
-pub struct Completions {
-    /// The shell
-    pub shell: Shell,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  cowlog man restore | man -l -
-  cowlog man --to /usr/local/share/man/man1")]
-pub struct Man {
-    /// The command whose page is printed; without it that of cowlog itself
-    #[arg(value_name = "COMMAND")]
-    pub command: Option<String>,
-    /// Write all pages into this directory instead
-    #[arg(long, value_name = "DIR", conflicts_with = "command", value_hint = ValueHint::DirPath)]
-    pub to: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

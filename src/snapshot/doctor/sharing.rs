@@ -4,8 +4,8 @@ use super::Checkup;
 use crate::error::Result;
 use crate::fs::{Dir, File, FileKind, Open, Volume, VolumeKind};
 use crate::snapshot::manager::SnapshotManager;
+use crate::snapshot::restore::target::Probe;
 use crate::snapshot::source::Source;
-use crate::snapshot::target::Probe;
 use crate::units::bytes;
 
 /// A disk with less than this is nearly full.

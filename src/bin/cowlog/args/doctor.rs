@@ -1,4 +1,4 @@
-//! `cowlog doctor` as it was typed.
+//! Of `doctor`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `cowlog pin`, `unpin` and `tag` as they were typed.
+//! Of `pin`, `unpin` and `tag`.
 
 use clap::Args;
 

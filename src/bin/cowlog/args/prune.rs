@@ -1,4 +1,4 @@
-//! `cowlog prune` as it was typed.
+//! Of `prune`.
 
 use std::time::Duration;
 
