@@ -325,13 +325,16 @@ fn what_a_failed_sync_lost_is_done_again() {
     assert!(other > 20, "{other} of {looked}");
 }
 
-/// The store of a log goes with it, and is brought back.
+/// The store of a log goes with it, and is brought back; and the log is the one that the entry says.
 #[test]
 fn a_store_that_a_failed_sync_lost_is_found_again() {
     let lossy = || MemFs::with(Abilities { loses_names: true, ..Abilities::default() });
     for nth in 1.. {
         let fs = lossy();
-        let (snaps, id, _) = native(&fs);
+        let (snaps, id, dir) = native(&fs);
+        let mut log = Log::open_on(dir, LogConfig::default()).unwrap();
+        log.append(BatchBuilder::new().record(5, None, Some(b"more")).build().unwrap()).unwrap();
+        log.close().unwrap();
         sync_all(&fs);
         fs.fail(Op::Sync, nth, EIO);
         if snaps.restore_id(&id, RestoreOptions::replace()).is_ok() {
@@ -344,8 +347,42 @@ fn a_store_that_a_failed_sync_lost_is_found_again() {
             let found: Vec<String> = log_manager(&state).list().unwrap().into_iter().map(|s| s.id).collect();
             assert_eq!(found, std::slice::from_ref(&id), "sync {nth} lost, state {i}");
             assert!(open(&state, "/log").try_stat(".snapshots").unwrap().is_some(), "sync {nth} lost, state {i}");
+            let states: Vec<UndoState> = log_manager(&state).undo_list().unwrap().iter().map(|e| e.state).collect();
+            let end = LogReader::open_on(open(&state, "/log")).unwrap().log_end();
+            let expected = if end == 5 { &[UndoState::Replaced][..] } else { &[] };
+            assert_eq!(states, expected, "sync {nth} lost, state {i}: the log ends at {end}");
         }
     }
+}
+
+/// The same of a data directory as a whole, where nothing but the directory itself moves.
+#[test]
+fn a_data_directory_that_a_failed_sync_lost_is_put_in_place_again() {
+    let run = |fs: &MemFs| manager(fs)?.restore_id("latest", RestoreOptions::replace());
+    let before = stage();
+    let after = before.fork();
+    run(&after).unwrap();
+    let views = [view(&before), view(&after)];
+    let mut again = 0;
+    for nth in 1.. {
+        let fs = before.fork();
+        fs.set_abilities(Abilities { loses_names: true, ..Abilities::default() });
+        fs.fail(Op::Sync, nth, EIO);
+        if run(&fs).is_ok() {
+            break;
+        }
+        fs.heal();
+        drop(manager(&fs).unwrap());
+        for (i, state) in fs.crash_states(8, 8, nth).into_iter().enumerate() {
+            let was = view(&state);
+            let states: Vec<UndoState> =
+                manager(&state).unwrap().undo_list().unwrap().iter().map(|entry| entry.state).collect();
+            let expected = usize::from(!states.is_empty());
+            assert!(states.len() < 2 && view(&state) == views[expected], "sync {nth} lost, state {i}: {states:?}");
+            again += u32::from(was != views[expected]);
+        }
+    }
+    assert!(again > 0);
 }
 
 fn log_manager(fs: &MemFs) -> SnapshotManager {
