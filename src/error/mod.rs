@@ -1,15 +1,18 @@
 //! Errors: which of four families, what was being done, to which path, and the way out.
 
+mod concurrency;
 mod damage;
+mod validation;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Serialize;
 
+pub use concurrency::ConcurrencyError;
 use damage::Listed;
 pub use damage::{Damage, DamageKind};
+pub use validation::ValidationError;
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -195,210 +198,6 @@ impl FilesystemError {
                 "the disk or filesystem failed: look at the kernel log, then verify what is there"
             }
             _ => return None,
-        })
-    }
-}
-
-/// The request cannot be carried out as it was made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ValidationError {
-    /// Not the shape of a snapshot id.
-    #[error("invalid snapshot id {given:?}: {why}")]
-    InvalidId {
-        /// What was given, shortened where it is long.
-        given: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// A prefix that fits more than one snapshot.
-    #[error("{given:?} could be any of {}", candidates.join(", "))]
-    AmbiguousId {
-        /// What was given.
-        given: String,
-        /// Which snapshots it fits.
-        candidates: Vec<String>,
-    },
-    /// The store has no such snapshot.
-    #[error("no snapshot {id} in {}", store.display())]
-    NoSuchSnapshot {
-        /// What was asked for.
-        id: String,
-        /// Where it was looked for.
-        store: PathBuf,
-    },
-    /// No snapshot that could be restored was begun at a time or later.
-    #[error("no intact snapshot in {} was taken at {time} or later", store.display())]
-    NoSnapshotSince {
-        /// The time that was asked for: RFC 3339.
-        time: String,
-        /// Where one was looked for.
-        store: PathBuf,
-        /// Those that come nearest, in words.
-        nearest: Vec<String>,
-    },
-    /// There is no store for the source yet.
-    #[error("no snapshots of {}: there is no store{}", source_path.display(), if *gone { ", and one that lay in it has gone with it" } else { "" })]
-    NoSuchStore {
-        /// The source that was named.
-        source_path: PathBuf,
-        /// Where a store was looked for.
-        looked: Vec<PathBuf>,
-        /// The source is gone, with a store that may have been in it.
-        gone: bool,
-    },
-    /// The source is not there.
-    #[error("no such source: {}", path.display())]
-    NoSuchSource {
-        /// The path that was given.
-        path: PathBuf,
-    },
-    /// The path is neither a log directory nor a data directory.
-    #[error("{} is not a log: {why}", path.display())]
-    NotALog {
-        /// The path that was given.
-        path: PathBuf,
-        /// What is missing or wrong.
-        why: String,
-    },
-    /// A restore never overwrites.
-    #[error("{} exists already", path.display())]
-    TargetExists {
-        /// The target.
-        path: PathBuf,
-    },
-    /// More sealed data would have to be copied than was allowed.
-    #[error(
-        "{} bytes of sealed data in {} cannot be shared with {} and would be copied; the limit is {limit}",
-        bytes, source_path.display(), store.display()
-    )]
-    TooMuchToCopy {
-        /// Bytes that would be copied.
-        bytes: u64,
-        /// The limit in force, in bytes.
-        limit: u64,
-        /// The source.
-        source_path: PathBuf,
-        /// The store.
-        store: PathBuf,
-        /// Why, and where sharing would work.
-        advice: String,
-    },
-    /// Anything else that was asked for and cannot be done so.
-    #[error("{what}")]
-    Refused {
-        /// What, and why not.
-        what: String,
-        /// What it concerns.
-        path: Option<PathBuf>,
-        /// What to do instead.
-        hint: Option<String>,
-    },
-}
-
-impl ValidationError {
-    /// A refusal in plain words.
-    pub fn refused(what: impl Into<String>) -> Self {
-        ValidationError::Refused { what: what.into(), path: None, hint: None }
-    }
-
-    fn path(&self) -> Option<&Path> {
-        match self {
-            ValidationError::InvalidId { .. } | ValidationError::AmbiguousId { .. } => None,
-            ValidationError::NoSuchSnapshot { store, .. } | ValidationError::NoSnapshotSince { store, .. } => {
-                Some(store)
-            }
-            ValidationError::NoSuchStore { source_path, .. } | ValidationError::TooMuchToCopy { source_path, .. } => {
-                Some(source_path)
-            }
-            ValidationError::NoSuchSource { path }
-            | ValidationError::NotALog { path, .. }
-            | ValidationError::TargetExists { path } => Some(path),
-            ValidationError::Refused { path, .. } => path.as_deref(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            ValidationError::InvalidId { .. } => {
-                "an id is `latest`, `snapshot-<digits>`, the digits alone, or the beginning of them".into()
-            }
-            ValidationError::AmbiguousId { .. } => "give more digits".into(),
-            ValidationError::NoSuchSnapshot { .. } => "`cowlog list` shows what there is".into(),
-            ValidationError::NoSnapshotSince { nearest, .. } if nearest.is_empty() => {
-                "there is none that was taken earlier either".into()
-            }
-            ValidationError::NoSnapshotSince { nearest, .. } => {
-                format!("nearest: {}; `cowlog list` shows what there is", nearest.join(", "))
-            }
-            ValidationError::NoSuchStore { looked, gone, .. } => {
-                let places: Vec<_> = looked.iter().map(|p| p.display().to_string()).collect();
-                let instead = "bring the directory back from a backup; `cowlog undo --list` shows what replacements took out of it";
-                let instead = if *gone { format!("{instead}; ") } else { String::new() };
-                format!("{instead}looked in {}; `--store DIR` names another place", places.join(", "))
-            }
-            ValidationError::NoSuchSource { .. } | ValidationError::NotALog { .. } => {
-                "name a directory of segments, or a directory of such directories".into()
-            }
-            ValidationError::TargetExists { .. } => "name a directory that does not exist yet".into(),
-            ValidationError::TooMuchToCopy { advice, .. } => advice.clone(),
-            ValidationError::Refused { hint, .. } => return hint.clone(),
-        })
-    }
-}
-
-/// Somebody else is in the way, or it is too soon.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConcurrencyError {
-    /// A lock was not had within the deadline.
-    #[error("{} is locked ({what}); waited {:.1} s", path.display(), waited.as_secs_f64())]
-    Locked {
-        /// The locked file or directory.
-        path: PathBuf,
-        /// What the lock guards.
-        what: &'static str,
-        /// How long it was waited for.
-        waited: Duration,
-        /// Who may hold it, where the system tells.
-        holder: Option<String>,
-    },
-    /// The last snapshot of this scope is younger than min_interval.
-    #[error("{last} was taken {} s ago, less than the minimum interval of {} s", age.as_secs(), min_interval.as_secs())]
-    TooSoon {
-        /// The last snapshot.
-        last: String,
-        /// How old it is.
-        age: Duration,
-        /// The interval in force.
-        min_interval: Duration,
-    },
-    /// The source did not come to rest, or something that runs forbids the operation.
-    #[error("{} is busy: {why}", path.display())]
-    Busy {
-        /// What is busy.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
-}
-
-impl ConcurrencyError {
-    fn path(&self) -> Option<&Path> {
-        match self {
-            ConcurrencyError::Locked { path, .. } | ConcurrencyError::Busy { path, .. } => Some(path),
-            ConcurrencyError::TooSoon { .. } => None,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            ConcurrencyError::Locked { holder: Some(holder), .. } => {
-                format!("held by {holder}; try again when it is done")
-            }
-            ConcurrencyError::Locked { .. } => "another process is at work here; try again when it is done".into(),
-            ConcurrencyError::TooSoon { .. } => "`--force` takes one all the same".into(),
-            ConcurrencyError::Busy { .. } => "try again later".into(),
         })
     }
 }
