@@ -1,6 +1,6 @@
 //! Pruning the snapshots of a source.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
@@ -37,7 +37,7 @@ pub(super) struct Prune {
     /// Those that are not older than this: `7d`.
     within: Option<String>,
     /// Those that have one of these tags.
-    tags: Option<BTreeSet<String>>,
+    tags: Option<Vec<String>>,
     /// The newest of each of the last N hours that have one.
     hourly: Option<usize>,
     /// The same by UTC day.
@@ -128,7 +128,7 @@ fn policy(body: &Prune, keep: &Policy) -> Result<Policy, Problem> {
             Some(text) => parse_duration(text).map_err(Problem::bad_request)?,
             None => keep.keep_within,
         },
-        keep_tags: body.tags.clone().unwrap_or_else(|| keep.keep_tags.clone()),
+        keep_tags: body.tags.as_ref().map_or_else(|| keep.keep_tags.clone(), |tags| tags.iter().cloned().collect()),
         keep_hourly: body.hourly.unwrap_or(keep.keep_hourly),
         keep_daily: body.daily.unwrap_or(keep.keep_daily),
         keep_weekly: body.weekly.unwrap_or(keep.keep_weekly),
