@@ -199,6 +199,10 @@ fn every_log_of_a_broker_is_cut_by_itself() {
         times.sort_unstable();
         let at = |percent: usize| Time(times[times.len() * percent / 100]);
         for (round, (since, until)) in [(None, Some(at(50))), (Some(at(20)), Some(at(90)))].into_iter().enumerate() {
+            // The shorter form once.
+            if round == 0 && fixture != "txn-killed" {
+                continue;
+            }
             let told = format!("{fixture} since {since:?} until {until:?}");
             let target = temp.path().join(format!("cut-{round}"));
             let done = snaps.restore_id("latest", options(&target, since, until)).unwrap();

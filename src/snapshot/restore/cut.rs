@@ -70,12 +70,12 @@ pub(in crate::snapshot) fn cut<'a>(loaded: &'a Loaded, dirs: &Dirs<'_>, bounds: 
             None => Err(Error::io("open", loaded.dir.path_of(&file.path), std::io::ErrorKind::NotFound.into())),
         };
         let (to, content) = match cut.get(dir) {
-            Some(log) => match log.file(name, &read)? {
+            Some(log) => match log.file(name, read)? {
                 Some((to, content)) if to == name => (target_path(file, strip).into(), content),
                 Some((to, content)) => (Cow::Owned(beside(target_path(file, strip), &to)), content),
                 None => continue,
             },
-            None if dir.is_empty() => (target_path(file, strip).into(), marks(file, &read, &cut, &restored)?),
+            None if dir.is_empty() => (target_path(file, strip).into(), marks(file, read, &cut, &restored)?),
             None => (target_path(file, strip).into(), Content::Whole),
         };
         files.push(Planned { file, to, content });

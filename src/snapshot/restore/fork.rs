@@ -125,7 +125,7 @@ impl SnapshotManager {
         let id = self.resolve(&store, &id)?;
         // The lock is held until all are made.
         let opened = self.open_snapshot(&store, id)?;
-        let mut wanted = RestoreOptions::to(&options.target).method(Detach::Auto).as_fork();
+        let mut wanted = RestoreOptions::to(&options.target).method(Detach::Auto).forking();
         if let Some(part) = &options.part {
             wanted = wanted.only(part.clone());
         }

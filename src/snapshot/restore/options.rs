@@ -132,7 +132,7 @@ impl RestoreOptions {
         self
     }
 
-    pub(in crate::snapshot) fn as_fork(mut self) -> Self {
+    pub(in crate::snapshot) fn forking(mut self) -> Self {
         self.is_fork = true;
         self
     }

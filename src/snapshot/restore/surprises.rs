@@ -54,7 +54,7 @@ impl SnapshotManager {
         let mut found = deleted_by_retention(part, restored, &mut Reading::of(whole, &check), now)?;
         let ends = ends(restored);
         let end = |log: &LogManifest| end_of(log, &ends);
-        found.extend(groups(&Reading::of(part, &check), &end, now)?);
+        found.extend(groups(&Reading::of(part, &check), end, now)?);
         Ok(found)
     }
 

@@ -7,8 +7,9 @@ use clap::{Args, ValueHint};
 use super::{Part, Source};
 
 const EXAMPLES: &str = "\
-The snapshot's manifests are verified always, and of its files that they are there and as long as they should be. Their bytes are
-not read where they are shared (reflink); `--verify` reads them first. Bytes that have to be copied are verified on the way.
+The snapshot's manifests are verified always, and that its files are there and as long as they
+should be. Their bytes are not read where they are shared (reflink): --verify reads them first.
+Bytes that have to be copied are verified on the way.
 
 Examples:
   cowlog fork data/orders-0 latest --to /tmp/orders-0

@@ -10,8 +10,9 @@ use cowlog::units::parse_time;
 use super::{Part, Source};
 
 const EXAMPLES: &str = "\
-A time is RFC 3339 (2026-11-23T14:00:00Z), the same without a zone, which is UTC then (\"2026-11-23 14:00\"), or so long ago (2h).
-It is held against the timestamps that records have. Digits alone are an offset.
+A time is RFC 3339 (2026-11-23T14:00:00Z), the same without a zone, which is UTC then
+(\"2026-11-23 14:00\"), or so long ago (2h). It is held against the timestamps that records have.
+Digits alone are an offset. Batches stay whole; the output says between which the cuts fell.
 
 Examples:
   cowlog restore data/orders-0 latest --to back
