@@ -15,6 +15,7 @@ mod heal;
 mod interrupt;
 mod places;
 mod run;
+mod runbook;
 mod space;
 mod stage;
 #[path = "../support/process.rs"]

@@ -17,8 +17,9 @@ fn events(log: &Path) {
     let mut log = Log::open_with(log, config).unwrap();
     for minute in 0..120 {
         let (key, value) = (format!("customer-{}", minute % 10), format!("event {minute} ").repeat(10));
-        let batch = BatchBuilder::new().record(BEGIN + minute * 60_000, Some(key.as_bytes()), Some(value.as_bytes()));
-        log.append(batch.build().unwrap()).unwrap();
+        let batch =
+            BatchBuilder::new().record(BEGIN + minute * 60_000, Some(key.as_bytes()), Some(value.as_bytes())).build();
+        log.append(batch.unwrap()).unwrap();
     }
     log.close().unwrap();
 }
@@ -52,7 +53,8 @@ fn every_command_of_the_runbook_runs_as_written() {
     events(&temp.path().join("events"));
     events(&temp.path().join("events.backup"));
     let binary = cowlog();
-    let path = format!("{}:{}", Path::new(binary.get_program()).parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let path =
+        format!("{}:{}", Path::new(binary.get_program()).parent().unwrap().display(), std::env::var("PATH").unwrap());
     let shell = |block: &str| {
         let mut command = Command::new("sh");
         command.args(["-e", "-c", block]).current_dir(temp.path()).env("PATH", &path);
@@ -60,11 +62,12 @@ fn every_command_of_the_runbook_runs_as_written() {
             command.env_remove(name);
         }
         let ran = command.output().unwrap();
-        let (out, err) = (String::from_utf8_lossy(&ran.stdout).into_owned(), String::from_utf8_lossy(&ran.stderr).into_owned());
+        let (out, err) =
+            (String::from_utf8_lossy(&ran.stdout).into_owned(), String::from_utf8_lossy(&ran.stderr).into_owned());
         assert!(ran.status.success(), "{block}\n{}\n{out}\n{err}", ran.status);
         out
     };
-    shell("cowlog create data; cowlog create events; cowlog create --force events");
+    shell("cowlog create data; cowlog create --force data; cowlog create events; cowlog create --force events");
     let blocks = blocks(&page);
     let mut said = String::new();
     for (typed, block) in &blocks {
@@ -75,7 +78,9 @@ fn every_command_of_the_runbook_runs_as_written() {
     }
     let typed: Vec<&str> = blocks.iter().filter(|(typed, _)| *typed).flat_map(|(_, b)| b.lines()).collect();
     assert!(typed.len() > 25 && typed.iter().all(|line| line.starts_with("cowlog ")), "{typed:?}");
-    for promised in ["pinned", "orders", "event 102", "nothing has to be done", "becomes free", "the catalogue was rebuilt"] {
+    for promised in
+        ["pinned", "orders", "event 102", "nothing has to be done", "becomes free", "the catalogue was rebuilt"]
+    {
         assert!(said.contains(promised), "{promised}: {said}");
     }
     let two = cowlog::LogReader::open(temp.path().join("events-at-two")).unwrap();

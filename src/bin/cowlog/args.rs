@@ -312,6 +312,22 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// As a shell divides them.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = None;
+        for c in line.trim().chars() {
+            match (c, quoted) {
+                (c, Some(quote)) if c == quote => quoted = None,
+                ('"' | '\'', None) => quoted = Some(c),
+                (' ', None) => words.push(String::new()),
+                (c, _) => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
     #[test]
     fn every_command_has_an_example_that_is_understood() {
         for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
@@ -321,8 +337,7 @@ mod tests {
             for example in examples.lines().map(str::trim) {
                 // What it does, or where its output goes, may stand behind it.
                 let typed = example.split("   ").next().unwrap().split(['>', '|']).next().unwrap();
-                let typed = typed.replace('"', "");
-                let typed = typed.split_whitespace();
+                let typed = words(typed);
                 let cli = Cli::try_parse_from(typed).unwrap_or_else(|e| panic!("{example}: {e}"));
                 drop(cli);
             }

@@ -18,7 +18,8 @@ pub(super) fn look(source: &Source, found: &mut Checkup, observer: &Observer) ->
         n => format!("{n} logs"),
     };
     found.good("source", format!("{}: a {}, {logs}", source.path().display(), kind_of(source)));
-    for left_out in &source.left_out {
+    // Locks and markers never belong into one.
+    for left_out in source.left_out.iter().filter(|left_out| !left_out.path.starts_with('.')) {
         let what = format!("{} is left out of snapshots: {}", left_out.path, left_out.why);
         found.note("source", what, None);
     }
