@@ -13,7 +13,8 @@ use crate::snapshot::verify::{VerifiedSnapshot, open_dirs};
 impl VerifiedSnapshot {
     /// Makes a [fork](Fork) in `place`, which exists, under a name of its own: by reflink where the filesystem can, else by
     /// copying, with owners, modes and times as they were. Nothing is synced, so that it can be had hundreds of times a
-    /// second; [`SnapshotManager::fork`](crate::snapshot::SnapshotManager::fork) makes durable ones. Digests were checked when the snapshot was verified and are checked again where bytes are copied.
+    /// second; [`SnapshotManager::fork`](crate::snapshot::SnapshotManager::fork) makes durable ones. Digests were checked when
+    /// the snapshot was verified and are checked again where bytes are copied.
     ///
     /// # Errors
     ///
