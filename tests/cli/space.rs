@@ -26,6 +26,11 @@ fn space_says_who_holds_what_and_a_dry_run_what_becomes_free() {
     let shown = stage.run("show", &[&second, "--space", "--json"]).expect_code(0).json();
     let alone = stage.run("space", &["--json"]).expect_code(0).json();
     assert_eq!(shown["space"], alone["snapshots"][0]);
+    let listed = stage.run("list", &["--space", "--json"]).expect_code(0).json();
+    assert_eq!(listed[0]["space"], alone["snapshots"][0]);
+    assert!(stage.run("list", &["--json"]).expect_code(0).json()[0].get("space").is_none());
+    let text = stage.run("list", &["--space"]).expect_code(0).stdout;
+    assert!(text.contains("HELD") && text.contains("FREES"), "{text}");
     let text = stage.run("show", &[&second, "--space"]).expect_code(0).stdout;
     assert!(text.contains("when it is deleted") && text.contains("only the store keeps"), "{text}");
     assert!(!stage.run("show", &[&second]).expect_code(0).stdout.contains("when it is deleted"));

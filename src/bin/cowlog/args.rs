@@ -197,6 +197,9 @@ pub struct List {
     pub source: Source,
     #[command(flatten)]
     pub part: Part,
+    /// Also look at the files of all of them: what only the store keeps alive of each, and what deleting it would free
+    #[arg(long)]
+    pub space: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,15 +1,25 @@
 //! `cowlog list`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cowlog::snapshot::SnapshotInfo;
+use cowlog::snapshot::{SnapshotInfo, SnapshotSpace};
+use serde::Serialize;
 
 use super::create::offset;
+use super::space::between;
 use crate::args;
 use crate::failure::{DONE, Failure};
 use crate::session::{Session, must_exist};
 use crate::table::{Cell, Side, Table, Tone};
 use crate::units::{age, bytes, count, millis_of, plural};
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    info: &'a SnapshotInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    space: Option<&'a SnapshotSpace>,
+}
 
 pub fn run(session: Session, args: args::List) -> Result<u8, Failure> {
     let manager = session.manager(&args.source.source)?;
@@ -18,17 +28,20 @@ pub fn run(session: Session, args: args::List) -> Result<u8, Failure> {
         Some(part) => manager.holding(&part)?,
         None => manager.list()?,
     };
+    let space = if args.space && !snapshots.is_empty() { manager.space()?.snapshots } else { Vec::new() };
+    let space: BTreeMap<&str, &SnapshotSpace> = space.iter().map(|of_one| (of_one.id.as_str(), of_one)).collect();
     if session.output.json {
-        session.output.value(&snapshots)?;
+        let listed = snapshots.iter().map(|info| Listed { info, space: space.get(info.id.as_str()).copied() });
+        session.output.value(&listed.collect::<Vec<_>>())?;
     } else if !snapshots.is_empty() {
-        session.output.text(&table(&snapshots, &session))?;
+        session.output.text(&table(&snapshots, &space, &session))?;
     } else if !session.output.quiet {
         session.output.note("no snapshots yet");
     }
     Ok(DONE)
 }
 
-fn table(snapshots: &[SnapshotInfo], session: &Session) -> String {
+fn table(snapshots: &[SnapshotInfo], space: &BTreeMap<&str, &SnapshotSpace>, session: &Session) -> String {
     let output = &session.output;
     let mut table = Table::new(&[
         ("ID", Side::Left),
@@ -41,6 +54,8 @@ fn table(snapshots: &[SnapshotInfo], session: &Session) -> String {
         ("SIZE", Side::Right),
         ("SHARED", Side::Right),
         ("COPIED", Side::Right),
+        ("HELD", Side::Right),
+        ("FREES", Side::Right),
         ("EXPOSED", Side::Right),
         ("READ", Side::Right),
         ("VERIFIED", Side::Left),
@@ -64,6 +79,8 @@ fn table(snapshots: &[SnapshotInfo], session: &Session) -> String {
             when_known(bytes(s.total_size)).into(),
             when_known(bytes(s.bytes_shared)).into(),
             when_known(bytes(s.bytes_copied)).into(),
+            space.get(s.id.as_str()).map(|of_one| between(of_one.held)).unwrap_or_default().into(),
+            space.get(s.id.as_str()).map(|of_one| between(of_one.frees)).unwrap_or_default().into(),
             only(s.exposed > 0, count(s.exposed)).into(),
             s.oldest_read.as_deref().and_then(millis_of).map(|at| age(now, at)).unwrap_or_default().into(),
             verified(s, now),
