@@ -111,7 +111,11 @@ fn scrubbed(report: &ScrubReport, took: Duration, session: &Session) -> String {
     };
     let _ = writeln!(out, "  pass    began at {}; {left}", super::list::seconds(&report.since));
     if let Some(at) = report.oldest_read.as_deref().and_then(millis_of) {
-        let _ = writeln!(out, "  oldest  read {} ago", age(session.now(), at));
+        let ago = match age(session.now(), at) {
+            now if now == "now" => "just now".to_owned(),
+            ago => format!("{ago} ago"),
+        };
+        let _ = writeln!(out, "  oldest  read {ago}");
     }
     for found in &report.damage {
         let path = styles.bad(&printable(&found.damage.path));
