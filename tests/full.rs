@@ -150,7 +150,9 @@ fn attack(what: &str, stage: &Stage, scarce: &impl Scarce) {
         let said = String::from_utf8_lossy(&output.stderr);
         let told = format!("{what}, round {round}, {verb} with {pieces} pieces left: {}: {said}", output.status);
         let code = output.status.code().unwrap_or_else(|| panic!("{told}"));
-        assert!([0, FULL].contains(&code), "{told}");
+        // A heal tells of each file that it could not mend: it has done a part, or all damage is still there.
+        let healed_less = verb == "heal" && [3, 4].contains(&code);
+        assert!([0, FULL].contains(&code) || healed_less, "{told}");
         // It frees space, so it needs none.
         assert!(code == 0 || !["delete", "prune"].contains(&verb), "{told}");
         *ended.entry(verb).or_default().entry(code).or_default() += 1;
