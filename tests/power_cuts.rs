@@ -65,14 +65,14 @@ fn shut_down(kind: Kind, method: MethodChoice) {
     let what = format!("{kind} by {method:?}").to_lowercase();
     let mut random = Random::new(&what);
     let Some(mut rig) = PowerRig::new(kind) else { return };
-    cut_often(&mut rig, &what, method, Often::of("COWLOG_CUTS", 25, 50), &mut random);
+    cut_often(&mut rig, &what, method, Often::of("COWLOG_CUTS", 25, 38), &mut random);
 }
 
 fn reorder(kind: Kind, method: MethodChoice) {
     let what = format!("{kind} by {method:?} on a disk that reorders").to_lowercase();
     let mut random = Random::new(&what);
     let Some(mut rig) = PowerRig::on_disk(kind, random.next()) else { return };
-    let cuts = cut_often(&mut rig, &what, method, Often::of("COWLOG_DISK_CUTS", 10, 25), &mut random);
+    let cuts = cut_often(&mut rig, &what, method, Often::of("COWLOG_DISK_CUTS", 10, 18), &mut random);
     let lost = rig.disk().expect("it has one").lost();
     eprintln!("{what}: {lost} pieces of 4 KiB were lost");
     assert!(lost * 5 > cuts, "{what}: hardly anything was at stake");
