@@ -45,6 +45,11 @@ impl DamageKind {
     pub(crate) fn is_of_bytes(self) -> bool {
         matches!(self, DamageKind::Missing | DamageKind::Unreadable | DamageKind::Size | DamageKind::Digest)
     }
+
+    /// Whether the bytes are those of the manifest and make no sense: what only a deep verification finds.
+    pub(crate) fn is_of_content(self) -> bool {
+        !self.is_of_bytes() && self != DamageKind::Manifest
+    }
 }
 
 impl fmt::Display for DamageKind {

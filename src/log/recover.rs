@@ -309,17 +309,26 @@ pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, config: &LogConfi
     Ok(changed)
 }
 
-/// Where a sealed segment ends, by its headers from the last index entry on. `None` where those do not lead to its end.
+/// Where a sealed segment ends, by its headers from the last index entry on; where those lead nowhere, by all of them, since an
+/// entry is a hint. `None` where its batches do not lead to the end of the file: it was cut, or is damaged.
 pub(crate) fn sealed_end(dir: &Dir, base: i64) -> Result<Option<i64>> {
     let log = dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
     let last = Entries::of_file(dir, base, SegmentFile::Index)?.last::<OffsetEntry>()?;
-    let from = last.map_or(0, |last| u64::try_from(last.entry.position).unwrap_or(0));
-    let mut headers = Headers::new(&log, from, log.len()?);
-    let mut end = base;
-    while let Some((_, header)) = headers.step()? {
-        end = header.next_offset();
+    let hinted = last.map_or(0, |last| u64::try_from(last.entry.position).unwrap_or(0));
+    let size = log.len()?;
+    let end_from = |from: u64| -> Result<Option<i64>> {
+        let mut headers = Headers::new(&log, from, size);
+        let mut end = base;
+        while let Some((_, header)) = headers.step()? {
+            end = header.next_offset();
+        }
+        Ok(headers.is_done().then_some(end))
+    };
+    match end_from(hinted.min(size))? {
+        Some(end) if end > base || size == 0 => Ok(Some(end)),
+        _ if hinted > 0 => end_from(0),
+        other => Ok(other),
     }
-    Ok(headers.is_done().then_some(end))
 }
 
 /// A sealed segment ends where the next one begins: the offsets of a native log have no gap.

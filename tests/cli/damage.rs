@@ -147,3 +147,46 @@ fn exchanged_manifests_are_damage_until_they_are_accepted() {
     stage.run("verify", &["--expect", &accepted]).expect_code(0);
     stage.run("restore", &["latest", "--to", target.to_str().unwrap()]).expect_code(0);
 }
+
+/// A sealed segment that was cut has a good index, and its snapshot would push out the good ones.
+#[test]
+fn a_sealed_segment_that_was_cut_is_refused_and_its_damage_is_not_forgotten() {
+    let stage = Stage::new();
+    let good = stage.create();
+    let segment = stage.log.join("00000000000000000016.log");
+    let whole = fs::read(&segment).unwrap();
+    for cut in [1, 700, whole.len() / 2, whole.len()] {
+        // Its own inode: the snapshot is left alone.
+        fs::remove_file(&segment).unwrap();
+        fs::write(&segment, &whole[..whole.len() - cut]).unwrap();
+        let why = stage.run("create", &["--force", "--json"]).expect_error(4, "integrity");
+        assert!(why.contains("segment 16"), "{cut} bytes less: {why}");
+    }
+    fs::remove_file(&segment).unwrap();
+    fs::write(&segment, &whole[..whole.len() - 700]).unwrap();
+    let taken = stage.run("create", &["--force", "--accept-loss", "-q"]).expect_code(0).stdout.trim().to_owned();
+    stage.run("verify", &[&taken, "--level", "deep"]).expect_code(4);
+    let ran = stage.run("verify", &[&taken]).expect_code(0);
+    assert!(ran.stderr.contains("an earlier deep verification found damage"), "{}", ran.stderr);
+    let listed = stage.run("list", &["--json"]).json();
+    assert_eq!(
+        listed[1]["verified"]["ok"], false,
+        "what only a deep one finds, a full one does not take back: {listed}"
+    );
+    let (back, fork) = (stage.path("back"), stage.path("fork"));
+    for args in [["restore", back.to_str().unwrap()], ["fork", fork.to_str().unwrap()]] {
+        let ran = stage.run(args[0], &[&taken, "--to", args[1]]).expect_code(0);
+        assert!(ran.stderr.contains("was found damaged by a verification"), "{}: {}", args[0], ran.stderr);
+    }
+    let ran = stage.run("diff", &[&good, &taken]).expect_code(0);
+    assert!(ran.stderr.contains("was found damaged by a verification"), "{}", ran.stderr);
+    let planned = stage.run("prune", &["-n", "--max-snapshots", "1", "--json"]).expect_code(0).json();
+    assert_eq!(planned, serde_json::json!([]), "the good one stays");
+
+    fs::remove_file(&segment).unwrap();
+    fs::write(stage.path("elsewhere"), &whole).unwrap();
+    std::os::unix::fs::symlink(stage.path("elsewhere"), &segment).unwrap();
+    let why = stage.run("create", &["--force", "--json"]).expect_error(4, "integrity");
+    assert!(why.contains("00000000000000000016.log") && why.contains("no regular file"), "{why}");
+    assert_eq!(stage.run("list", &["--json"]).json().as_array().unwrap().len(), 2);
+}

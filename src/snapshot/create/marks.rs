@@ -88,9 +88,13 @@ impl Marks {
         }
         for segment in new {
             let (base, next) = (segment.base(), segment.end());
-            if let Some(end) = log::sealed_end(dir, base)?.filter(|end| *end < next) {
-                let last = next - 1;
-                lost(dir, format!("the offsets {end} to {last} behind its segment {base} are missing"), context)?;
+            match log::sealed_end(dir, base)? {
+                Some(end) if end < next => {
+                    let last = next - 1;
+                    lost(dir, format!("the offsets {end} to {last} behind its segment {base} are missing"), context)?;
+                }
+                Some(_) => {}
+                None => lost(dir, format!("its segment {base}, which is sealed, was cut or is damaged"), context)?,
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What of a log's directory belongs to no segment, and whether it belongs into a snapshot.
 
-use crate::error::{Result, ValidationError};
+use crate::error::{IntegrityError, Result, ValidationError};
 use crate::fs::{Dir, Entry, FileKind};
 use crate::kafka::{Profile, datadir};
 use crate::log;
@@ -37,6 +37,13 @@ pub(in crate::snapshot) fn side_file<'a>(
     Ok(match entry.kind {
         FileKind::File => Side::Take(name),
         FileKind::Dir => Side::Leave("a directory".into()),
+        FileKind::Other if log::parse_segment_name(name).is_some() => {
+            let what = "it is no regular file, so that its records would be missing in the snapshot";
+            let hint = "put the file itself here, or a bind mount of its directory";
+            return Err(
+                IntegrityError { hint: Some(hint.into()), ..IntegrityError::new(dir.path_of(name), what) }.into()
+            );
+        }
         FileKind::Other => Side::Leave("not a regular file".into()),
     })
 }

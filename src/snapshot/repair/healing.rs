@@ -39,7 +39,7 @@ pub(in crate::snapshot) struct Work<'a> {
 impl Work<'_> {
     pub(in crate::snapshot) fn tell_of_exposed(&self) {
         for name in self.groups.values().flatten().filter(|name| !name.right && name.exposed) {
-            if let Some(path) = name.live.first() {
+            if let Some(path) = &name.itself {
                 let what = "is the damaged file itself, by a hard link; cowlog does not write to a log that is in use";
                 self.manager.config().observer.warn(&format!("{} {what}", path.display()));
             }

@@ -31,6 +31,8 @@ pub(in crate::snapshot) struct Name {
     pub(in crate::snapshot) right: bool,
     /// Whether the source names this very inode now.
     pub(in crate::snapshot) exposed: bool,
+    /// Under this name.
+    pub(in crate::snapshot) itself: Option<PathBuf>,
 }
 
 impl Name {
@@ -48,9 +50,9 @@ impl Name {
         };
         let inode = stat.map(|stat| (stat.dev, stat.ino));
         let paths = live_paths(manager, loaded, &file.path);
-        let exposed = inode.is_some_and(|inode| paths.iter().any(|path| live.names(path, inode)));
+        let itself = inode.and_then(|inode| paths.iter().find(|path| live.names(path, inode)).cloned());
         let dir = at.map(|(dir, _)| dir.clone());
-        Name { id: loaded.id, file: file.clone(), live: paths, dir, right: false, exposed }
+        Name { id: loaded.id, file: file.clone(), live: paths, dir, right: false, exposed: itself.is_some(), itself }
     }
 
     pub(in crate::snapshot) fn name(&self) -> &str {

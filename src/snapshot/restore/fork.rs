@@ -134,6 +134,7 @@ impl SnapshotManager {
         let loaded = plan::part_of(whole, &wanted)?;
         damage.extend(if options.verify { self.examine_all(&loaded)? } else { self.examine_quickly(&loaded)? });
         self.refuse(&store, &loaded, damage)?;
+        self.tell_of_known(&store, id, |kind| !options.verify || kind.is_of_content());
         let mut forks = Vec::with_capacity(targets.len());
         for path in targets {
             let target = Target::begin(self.fs(), &path, plan::is_one_log(&loaded), &self.deadline())?;

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::error::{Damage, Error, Result, ValidationError};
+use crate::error::{Damage, DamageKind, Error, Result, ValidationError};
 use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back};
 use crate::kafka::{Profile, boot, datadir};
 use crate::observe::Observer;
@@ -60,6 +60,7 @@ impl SnapshotManager {
         let loaded = opened.loaded?;
         let damage = self.root_damage(&store, &loaded)?;
         self.refuse(&store, &loaded, damage.into_iter().collect())?;
+        self.tell_of_known(&store, id, DamageKind::is_of_content);
         self.put(&store, &plan::part_of(loaded, &options)?, &options, false)
     }
 

@@ -146,6 +146,20 @@ impl SnapshotManager {
         Ok(examine(loaded, Level::Full, &self.config().observer)?.damage)
     }
 
+    /// Warns of what a verification has found that whoever uses the snapshot now does not look for.
+    pub(in crate::snapshot) fn tell_of_known(
+        &self,
+        store: &Store,
+        id: SnapshotId,
+        counts: impl Fn(DamageKind) -> bool,
+    ) {
+        let known = store.read_state(id).ok().and_then(|state| state.verified);
+        let damage: Vec<Damage> = known.into_iter().flat_map(|v| v.damage).filter(|d| counts(d.kind)).collect();
+        if !damage.is_empty() {
+            self.config().observer.warn(&format!("{id} was found damaged by a verification: {}", named(&damage)));
+        }
+    }
+
     /// What can be seen of it without reading its files.
     pub(in crate::snapshot) fn examine_quickly(&self, loaded: &Loaded) -> Result<Vec<Damage>> {
         Ok(examine(loaded, Level::Quick, &self.config().observer)?.damage)
@@ -177,18 +191,24 @@ impl SnapshotManager {
     /// Best effort: a verification by somebody who may only read is one all the same.
     fn record(&self, store: &Store, report: &VerifyReport, begun: i64) {
         let Ok(id) = report.id.parse::<SnapshotId>() else { return };
-        let verification = Verification {
-            level: report.level.name().into(),
-            at: self.config().clock.now(),
-            ok: report.ok,
-            damage: report.damage.clone(),
-        };
+        let at = self.config().clock.now();
         let written = store.lock(LockMode::Exclusive, &self.deadline()).and_then(|guard| {
             let mut state = store.read_state(id)?;
             if state.unreadable {
                 return Ok(());
             }
-            state.verified = Some(verification);
+            let mut damage = report.damage.clone();
+            if report.level < Level::Deep {
+                // It does not look for that, so it cannot say that it is gone.
+                let known = state.verified.iter().flat_map(|v| &v.damage).filter(|d| d.kind.is_of_content());
+                damage.extend(known.cloned());
+            }
+            if damage.len() > report.damage.len() {
+                let what = "an earlier deep verification found damage that this one does not look for";
+                self.config().observer.warn(&format!("{id}: {what}: {}", named(&damage)));
+            }
+            let (level, ok) = (report.level.name().into(), damage.is_empty());
+            state.verified = Some(Verification { level, at, ok, damage });
             state.reads = Some(Reads::at(begun));
             store.write_state(id, &state, &guard)?;
             store.write_catalogue(&store.reconcile()?.catalogue, &guard)
@@ -196,6 +216,15 @@ impl SnapshotManager {
         if let Err(e) = written {
             self.config().observer.warn(&format!("the result was not recorded: {e}"));
         }
+    }
+}
+
+/// The first of several, and how many more there are.
+fn named(damage: &[Damage]) -> String {
+    let first = damage.first().map(|d| format!("{}: {}", d.path, d.detail)).unwrap_or_default();
+    match damage.len() {
+        0 | 1 => first,
+        more => format!("{first}; and {} more", more - 1),
     }
 }
 
