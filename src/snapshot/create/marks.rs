@@ -88,13 +88,10 @@ impl Marks {
         }
         for segment in new {
             let (base, next) = (segment.base(), segment.end());
-            match log::sealed_end(dir, base)? {
-                Some(end) if end < next => {
-                    let last = next - 1;
-                    lost(dir, format!("the offsets {end} to {last} behind its segment {base} are missing"), context)?;
-                }
-                Some(_) => {}
-                None => lost(dir, format!("its segment {base}, which is sealed, was cut or is damaged"), context)?,
+            let end = log::sealed_end(dir, base, next)?;
+            if end < next {
+                let last = next - 1;
+                lost(dir, format!("the offsets {end} to {last} behind its segment {base} are missing"), context)?;
             }
         }
         Ok(())
