@@ -63,6 +63,19 @@ fn others(data: &Path, topic: &str) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// The snapshots of a source, and what is warned of.
+fn heard(source: &Path) -> (SnapshotManager, Arc<Mutex<Vec<String>>>) {
+    let said: Arc<Mutex<Vec<String>>> = Arc::default();
+    let to = said.clone();
+    let observer = Observer::new(move |event| {
+        if let Event::Warning(text) = event {
+            to.lock().unwrap().push(text.to_owned());
+        }
+    });
+    let config = SnapshotConfig { observer, ..SnapshotConfig::default() };
+    (SnapshotManager::open_with(source, config).unwrap(), said)
+}
+
 #[test]
 fn the_checkpoints_follow_the_partitions_there_and_back() {
     let (_temp, data) = fixtures::unpack("compacted-clean");
@@ -218,15 +231,7 @@ fn an_open_transaction_is_told_of_once() {
     let reader = cowlog::LogReader::open(data.join("payments-0")).unwrap();
     let headers = reader.read_from(0).map(|batch| *batch.unwrap().header());
     let marker = headers.filter(|h| h.is_control() && h.is_transactional()).last().unwrap();
-    let said: Arc<Mutex<Vec<String>>> = Arc::default();
-    let to = said.clone();
-    let observer = Observer::new(move |event| {
-        if let Event::Warning(text) = event {
-            to.lock().unwrap().push(text.to_owned());
-        }
-    });
-    let config = SnapshotConfig { observer, ..SnapshotConfig::default() };
-    let snaps = SnapshotManager::open_with(&data, config).unwrap();
+    let (snaps, said) = heard(&data);
     let own = parse_partition_metadata(&fs::read(data.join("payments-0/partition.metadata")).unwrap()).unwrap();
     let another = "7OYAWBg_Q-STgm_GXLBazA".parse().unwrap();
     for (id, expected) in
@@ -372,15 +377,7 @@ fn a_transaction_that_no_coordinator_knows_is_ended_the_way_that_restore_tells()
     for (name, bytes) in earlier {
         fs::write(coordinators.join(name), bytes).unwrap();
     }
-    let said: Arc<Mutex<Vec<String>>> = Arc::default();
-    let to = said.clone();
-    let observer = Observer::new(move |event| {
-        if let Event::Warning(text) = event {
-            to.lock().unwrap().push(text.to_owned());
-        }
-    });
-    let config = SnapshotConfig { observer, ..SnapshotConfig::default() };
-    let snaps = SnapshotManager::open_with(source.data(), config).unwrap();
+    let (snaps, said) = heard(&source.data());
     snaps.create().run().unwrap();
     let restored = temp.path().join("restored");
     snaps.restore_id("latest", RestoreOptions::to(&restored)).unwrap();

@@ -29,14 +29,6 @@ fn shared(method: MethodChoice) -> Shared {
     Shared { _temp: temp, log, snaps, paths }
 }
 
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let at = bytes.len() / 2;
-    bytes[at] ^= 4;
-    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
-}
-
 /// Inode and bytes of every file below a directory, but for what is no part of snapshots.
 fn inodes(dir: &Path) -> BTreeMap<PathBuf, (u64, Vec<u8>)> {
     let mut found = BTreeMap::new();

@@ -30,3 +30,12 @@ use cowlog::store::State;
 use native::{Hands, NOON, append, content, make_log, manager, open_log, temp};
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// Flips a bit in the middle of a file, in place: all that share the inode have it.
+fn flip(path: &std::path::Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 4;
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+}

@@ -72,14 +72,6 @@ fn state(path: &Path) -> State {
     State::parse(&fs::read(path.join("state.json")).unwrap()).unwrap()
 }
 
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let at = bytes.len() / 2;
-    bytes[at] ^= 4;
-    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
-}
-
 fn percent(percent: f64) -> Budget {
     Budget::Percent(percent)
 }

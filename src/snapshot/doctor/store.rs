@@ -1,8 +1,8 @@
 //! The store, or the place where one would be.
 
+use super::Checkup;
 use super::sharing;
 use super::source::holder;
-use super::{Checkup, Verdict};
 use crate::error::Result;
 use crate::fs::Dir;
 use crate::snapshot::manager::SnapshotManager;
@@ -169,23 +169,23 @@ fn kept(manager: &SnapshotManager, found: &mut Checkup) {
         Err(e) => return found.failed("undo", &e),
     };
     for entry in entries {
-        let (verdict, what, advice) = match entry.state {
-            UndoState::Replaced | UndoState::Undone => (
-                Verdict::Note,
-                format!("{} keeps {} of what was replaced", entry.path.display(), bytes(entry.bytes)),
-                "`cowlog undo SRC --discard` lets go of it",
+        let path = entry.path.display();
+        match entry.state {
+            UndoState::Replaced | UndoState::Undone => found.note(
+                "undo",
+                format!("{path} keeps {} of what was replaced", bytes(entry.bytes)),
+                Some("`cowlog undo SRC --discard` lets go of it"),
             ),
-            UndoState::Discarding => (
-                Verdict::Note,
-                format!("{} is being removed", entry.path.display()),
-                "`cowlog undo SRC --discard` goes on with it",
+            UndoState::Discarding => found.note(
+                "undo",
+                format!("{path} is being removed"),
+                Some("`cowlog undo SRC --discard` goes on with it"),
             ),
-            UndoState::Replacing | UndoState::Undoing => (
-                Verdict::Problem,
-                format!("the replacement that {} keeps is not complete", entry.path.display()),
+            UndoState::Replacing | UndoState::Undoing => found.problem(
+                "undo",
+                format!("the replacement that {path} keeps is not complete"),
                 "stop the writer or the broker, then run any command of cowlog on the source",
             ),
-        };
-        found.findings.push(super::Finding { about: "undo", verdict, what, advice: Some(advice.into()) });
+        }
     }
 }

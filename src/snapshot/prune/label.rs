@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::error::{Error, IntegrityError, Result};
 use crate::fs::LockMode;
 use crate::snapshot::create::check_tags;
-use crate::snapshot::manager::{SnapshotManager, no_such};
+use crate::snapshot::manager::{SnapshotManager, no_such, or_deleted};
 use crate::snapshot::outcome::SnapshotInfo;
 use crate::store::{STATE, State};
 
@@ -45,8 +45,7 @@ impl SnapshotManager {
         let store = self.store()?;
         let id = self.resolve(&store, id)?;
         let guard = store.lock(LockMode::Exclusive, &self.deadline())?;
-        let before =
-            store.read_state(id).map_err(|e| if e.is_not_found() { no_such(&store, &id.into()) } else { e })?;
+        let before = store.read_state(id).map_err(|e| or_deleted(&store, id, e))?;
         if before.unreadable {
             return Err(unreadable(store.dir().path_of(format!("{id}/{STATE}"))));
         }

@@ -7,7 +7,7 @@ pub(in crate::snapshot) mod intact;
 pub(in crate::snapshot) mod spread;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use blake3::Hash;
 use rayon::prelude::*;
@@ -192,11 +192,7 @@ impl SnapshotManager {
     fn record(&self, store: &Store, report: &VerifyReport, begun: i64) {
         let Ok(id) = report.id.parse::<SnapshotId>() else { return };
         let at = self.config().clock.now();
-        let written = store.lock(LockMode::Exclusive, &self.deadline()).and_then(|guard| {
-            let mut state = store.read_state(id)?;
-            if state.unreadable {
-                return Ok(());
-            }
+        let written = self.remember(store, BTreeSet::from([id]), |_, state| {
             let mut damage = report.damage.clone();
             if report.level < Level::Deep {
                 // It does not look for that, so it cannot say that it is gone.
@@ -210,8 +206,6 @@ impl SnapshotManager {
             let (level, ok) = (report.level.name().into(), damage.is_empty());
             state.verified = Some(Verification { level, at, ok, damage });
             state.reads = Some(Reads::at(begun));
-            store.write_state(id, &state, &guard)?;
-            store.write_catalogue(&store.reconcile()?.catalogue, &guard)
         });
         if let Err(e) = written {
             self.config().observer.warn(&format!("the result was not recorded: {e}"));
