@@ -46,6 +46,8 @@ pub mod fs;
 pub mod kafka;
 pub mod log;
 pub mod observe;
+#[cfg(feature = "offsite")]
+pub mod offsite;
 #[cfg(feature = "schedule")]
 pub mod schedule;
 pub mod snapshot;

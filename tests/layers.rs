@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// From the top; each may use those before it.
-const ROOMS: [&str; 11] =
-    ["units", "error", "observe", "fs", "log", "kafka", "store", "snapshot", "topics", "schedule", "console"];
+const ROOMS: [&str; 12] = [
+    "units", "error", "observe", "fs", "log", "kafka", "store", "snapshot", "topics", "offsite", "schedule", "console",
+];
 
 /// What only `fs` may name. The numbers of errors are no calls.
 const OUTSIDE: [&str; 10] = [

@@ -99,6 +99,7 @@ impl Error {
                         | ValidationError::NoSnapshotSince { .. }
                         | ValidationError::NoSuchStore { .. }
                         | ValidationError::NoSuchSource { .. }
+                        | ValidationError::NoSuchCopy { .. }
                 )
             }
             _ => false,
@@ -108,6 +109,12 @@ impl Error {
     /// An operating-system error with its context.
     pub fn io(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         FilesystemError { op, path: path.into(), source, outcome: Outcome::Known }.into()
+    }
+
+    /// Of a place that is not of this machine.
+    #[cfg(feature = "offsite")]
+    pub(crate) fn elsewhere(op: &'static str, address: impl Into<PathBuf>, source: io::Error) -> Self {
+        FilesystemError { op, path: address.into(), source, outcome: Outcome::Elsewhere }.into()
     }
 
     /// A sync that failed.
@@ -129,7 +136,7 @@ impl Error {
 
     /// Whether a sync failed: what it was to make durable may be so or not, and another sync would not tell.
     pub(crate) fn is_of_sync(&self) -> bool {
-        matches!(self, Error::Filesystem(e) if e.outcome != Outcome::Known)
+        matches!(self, Error::Filesystem(e) if matches!(e.outcome, Outcome::Unknown | Outcome::Unsettled))
     }
 
     /// After a failed sync of an exchange: its journal stays, for whoever comes next to go by.
@@ -173,12 +180,29 @@ enum Outcome {
     Unknown,
     /// The same, of an exchange whose journal tells whoever comes next.
     Unsettled,
+    /// It was not of this machine.
+    #[cfg(feature = "offsite")]
+    Elsewhere,
 }
 
 const UNSETTLED: &str = "complete the exchange of directories, which the next command goes on with, without a sync of";
 
 impl FilesystemError {
+    /// Whether a server answered, or did not, rather than this machine.
+    #[cfg(feature = "offsite")]
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.outcome == Outcome::Elsewhere
+    }
+
     fn hint(&self) -> Option<&'static str> {
+        #[cfg(feature = "offsite")]
+        if self.is_elsewhere() && self.source.raw_os_error().is_none() {
+            return Some(match self.source.kind() {
+                io::ErrorKind::PermissionDenied => "look at the credentials in the environment and at what they allow",
+                io::ErrorKind::NotFound => "look at the name of the bucket and at its prefix",
+                _ => "look at the network and the server, and try again: what has arrived is not sent again",
+            });
+        }
         if self.outcome == Outcome::Unsettled {
             return Some(
                 "look at the kernel log; once the disk is well again, `cowlog undo --list` completes it or takes it back",

@@ -56,6 +56,14 @@ pub enum ValidationError {
         /// The path that was given.
         path: PathBuf,
     },
+    /// A place elsewhere has nothing of this.
+    #[error("there is nothing at {}", path.display())]
+    NoSuchCopy {
+        /// The address.
+        path: PathBuf,
+        /// What there is.
+        hint: String,
+    },
     /// The path is neither a log directory nor a data directory.
     #[error("{} is not a log: {why}", path.display())]
     NotALog {
@@ -115,6 +123,7 @@ impl ValidationError {
                 Some(source_path)
             }
             ValidationError::NoSuchSource { path }
+            | ValidationError::NoSuchCopy { path, .. }
             | ValidationError::NotALog { path, .. }
             | ValidationError::TargetExists { path } => Some(path),
             ValidationError::Refused { path, .. } => path.as_deref(),
@@ -140,6 +149,7 @@ impl ValidationError {
                 let instead = if *gone { format!("{instead}; ") } else { String::new() };
                 format!("{instead}looked in {}; `--store DIR` names another place", places.join(", "))
             }
+            ValidationError::NoSuchCopy { hint, .. } => hint.clone(),
             ValidationError::NoSuchSource { .. } | ValidationError::NotALog { .. } => {
                 "name a directory of segments, or a directory of such directories".into()
             }

@@ -30,12 +30,30 @@ impl Dir {
     }
 
     /// Opens the directory that a file is to be found in; gives the file's name too. The file need not be there.
-    #[cfg(feature = "schedule")]
+    #[cfg(any(feature = "schedule", feature = "offsite"))]
     pub(crate) fn open_around(file: &Path) -> Result<(Dir, &OsStr)> {
         let no_file = || Error::io("use as a file", file, io::ErrorKind::InvalidInput.into());
         let name = file.file_name().ok_or_else(no_file)?;
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
         Ok((Dir::open(parent.unwrap_or(Path::new(".")))?, name))
+    }
+
+    /// Opens a directory of the real filesystem; it and those above it are made where they are missing, durably.
+    #[cfg(feature = "offsite")]
+    pub(crate) fn make_all(path: &Path) -> Result<Dir> {
+        match Dir::open(path) {
+            Err(e) if e.is_not_found() => {}
+            other => return other,
+        }
+        let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Dir::open(path) };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let parent = Dir::make_all(parent)?;
+        let made = match parent.make_dir(name, 0o777) {
+            Err(Error::Filesystem(e)) if e.source.kind() == io::ErrorKind::AlreadyExists => parent.open_dir(name),
+            other => other,
+        }?;
+        parent.sync()?;
+        Ok(made)
     }
 
     /// The path it was opened by.

@@ -30,6 +30,11 @@ pub(crate) fn most_descriptors() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
 }
 
+/// What this machine is called, if that is text.
+pub fn host_name() -> Option<String> {
+    nix::unistd::gethostname().ok()?.into_string().ok()
+}
+
 /// Whose rights this process has.
 pub(crate) fn user() -> u32 {
     geteuid().as_raw()

@@ -1,5 +1,7 @@
 //! What is done with snapshots, one verb a file.
 
+#[cfg(feature = "offsite")]
+mod arrive;
 mod config;
 mod create;
 mod doctor;
@@ -19,6 +21,8 @@ mod space;
 mod verify;
 
 pub use crate::store::LeftOut;
+#[cfg(feature = "offsite")]
+pub use arrive::Held;
 pub use config::SnapshotConfig;
 pub use create::Create;
 #[cfg(feature = "console")]

@@ -80,7 +80,7 @@ pub struct SnapshotInfo {
 }
 
 impl SnapshotInfo {
-    pub(super) fn of(record: Record, store: &Path) -> Self {
+    pub(crate) fn of(record: Record, store: &Path) -> Self {
         let id = record.id.to_string();
         SnapshotInfo {
             path: store.join(&id),

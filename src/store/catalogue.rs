@@ -204,7 +204,7 @@ impl Record {
     }
 
     /// Of a snapshot whose manifests cannot be believed.
-    pub(super) fn unknown(id: SnapshotId, why: impl Into<String>) -> Self {
+    pub(crate) fn unknown(id: SnapshotId, why: impl Into<String>) -> Self {
         Record {
             id,
             timestamp: i64::try_from(id.ms()).unwrap_or(i64::MAX),

@@ -70,12 +70,7 @@ impl Loaded {
             Err(e @ Error::Integrity(_)) => return Err(damaged(&dir, MANIFEST, &e)),
             other => other?,
         };
-        // Both are sorted by path.
-        let fits = manifest.id == id && {
-            let listed = digests.iter().map(|(path, _)| path).filter(|path| *path != MANIFEST);
-            listed.eq(manifest.files.iter().map(|f| f.path.as_str()))
-        };
-        if !fits {
+        if manifest.id != id || !names_the_same(&manifest, &digests) {
             let what = format!("{MANIFEST} does not name the same snapshot and files as its directory and {DIGESTS}");
             return Err(contradiction(&dir, changed, &what));
         }
@@ -105,6 +100,12 @@ impl Loaded {
         manifest.files.retain(|file| keep(&file.path));
         self.digests.retain(|path| path == MANIFEST || keep(path));
         (!dirs.is_empty()).then_some(self)
+    }
+
+    /// The bytes of `manifest.json` and `manifest.b3` as they are now.
+    #[cfg(feature = "offsite")]
+    pub(crate) fn manifest_bytes(&self) -> Result<(Vec<u8>, Vec<u8>)> {
+        Ok((read(&self.dir, MANIFEST)?, read(&self.dir, DIGESTS)?))
     }
 
     /// All files with their digests.
@@ -138,6 +139,13 @@ impl Loaded {
             .filter(|(_, _, name)| !name.contains('/'))
             .map(|(f, digest, _)| (f, digest))
     }
+}
+
+/// Whether both manifests are of the same files.
+pub(crate) fn names_the_same(manifest: &Manifest, digests: &DigestList) -> bool {
+    // Both are sorted by path.
+    let listed = digests.iter().map(|(path, _)| path).filter(|path| *path != MANIFEST);
+    listed.eq(manifest.files.iter().map(|f| f.path.as_str()))
 }
 
 /// The state of a snapshot; unreadable it counts as pinned.

@@ -37,12 +37,16 @@ pub(crate) use id::StoreName;
 pub use id::{IdQuery, SnapshotId};
 pub use load::Loaded;
 pub(crate) use load::MAX_MANIFEST;
+#[cfg(feature = "offsite")]
+pub(crate) use load::names_the_same;
 pub use locate::{Location, beside, locate, partition_scope, places};
 pub use manifest::{
     DirManifest, FileManifest, FileRole, LeftOut, LogManifest, Manifest, Scope, SetMember, SourceKind, SourceManifest,
     VERSION,
 };
 pub use reads::{Pass, Reads};
+#[cfg(feature = "offsite")]
+pub(crate) use sealed::{open as unseal, seal};
 pub use state::{SCRUB, State, Verification};
 pub use time::rfc3339;
 pub use undo::UndoState;

@@ -14,7 +14,7 @@ struct Sealed<'a> {
     body: &'a RawValue,
 }
 
-pub(super) fn seal(what: &'static str, body: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn seal(what: &'static str, body: &impl Serialize) -> Result<Vec<u8>> {
     let refused = |e: serde_json::Error| ValidationError::refused(format!("{what}: {e}"));
     let body = serde_json::value::to_raw_value(body).map_err(refused)?;
     let checksum = blake3::hash(body.get().as_bytes()).to_hex();
@@ -23,7 +23,7 @@ pub(super) fn seal(what: &'static str, body: &impl Serialize) -> Result<Vec<u8>>
     Ok(out)
 }
 
-pub(super) fn open<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T> {
+pub(crate) fn open<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T> {
     let bad = |why: String| IntegrityError::new(what, why);
     let sealed: Sealed<'_> = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
     if blake3::hash(sealed.body.get().as_bytes()).to_hex().as_str() != sealed.checksum {

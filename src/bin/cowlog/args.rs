@@ -14,6 +14,7 @@ mod cat;
 mod create;
 mod diff;
 mod doctor;
+mod elsewhere;
 mod fork;
 mod label;
 mod manual;
@@ -26,6 +27,7 @@ pub use cat::{Cat, Format};
 pub use create::{Create, ShareMethod, WriterProfile};
 pub use diff::Diff;
 pub use doctor::Doctor;
+pub use elsewhere::{From, Gc, Keygen, PackWith, Pull, Push, Reach, Sampled};
 pub use fork::Fork;
 pub use label::{Pins, Tag};
 pub use manual::{Completions, Man};
@@ -130,6 +132,14 @@ pub enum Command {
     Unpin(Pins),
     /// Give a snapshot tags, or take them away
     Tag(Tag),
+    /// Carry snapshots to an object store: S3, Azure, Google Cloud Storage, or a directory
+    Push(Push),
+    /// Bring a snapshot back from there into a store, or one file of it
+    Pull(Pull),
+    /// Remove from there what no snapshot needs any more
+    Gc(Gc),
+    /// Make a key for encrypted copies
+    Keygen(Keygen),
     /// Create, prune, verify and try out snapshots by the clock, as a configuration says
     Run(Run),
     /// The same, with an HTTP API, metrics and a web console
@@ -193,13 +203,16 @@ pub struct Topics {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cowlog list data/orders-0")]
 pub struct List {
-    #[command(flatten)]
-    pub source: Source,
+    /// A log directory, or a directory of log directories; with --from HOST/SOURCE, or nothing for all there are
+    #[arg(value_name = "SRC", value_hint = ValueHint::DirPath, required_unless_present = "from")]
+    pub source: Option<PathBuf>,
     #[command(flatten)]
     pub part: Part,
     /// Also look at the files of all of them: what only the store keeps alive of each, and what deleting it would free
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     pub space: bool,
+    #[command(flatten)]
+    pub elsewhere: From,
 }
 
 #[derive(Debug, Args)]
@@ -211,11 +224,13 @@ pub struct Show {
     #[arg(value_name = "ID", default_value = "latest")]
     pub id: String,
     /// Also read what it holds of a Kafka broker: topics and their ids, open transactions, groups and their lag
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     pub kafka: bool,
     /// Also look at the files of all snapshots: what this one takes up, and what deleting it would free
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     pub space: bool,
+    #[command(flatten)]
+    pub elsewhere: From,
 }
 
 #[derive(Debug, Args)]
@@ -244,6 +259,8 @@ pub struct Delete {
     /// Show what would go
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub elsewhere: From,
 }
 
 #[derive(Debug, Args)]

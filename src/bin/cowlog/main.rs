@@ -73,6 +73,10 @@ fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
         Command::Pin(args) => commands::label::pin(session, args, true),
         Command::Unpin(args) => commands::label::pin(session, args, false),
         Command::Tag(args) => commands::label::tag(session, args),
+        Command::Push(args) => commands::elsewhere::push::run(session, args),
+        Command::Pull(args) => commands::elsewhere::pull::run(session, args),
+        Command::Gc(args) => commands::elsewhere::gc::run(session, args),
+        Command::Keygen(args) => commands::elsewhere::keygen::run(session, args),
         Command::Run(_) => Ok(DONE),
         #[cfg(feature = "console")]
         Command::Serve(_) => Ok(DONE),

@@ -65,7 +65,7 @@ impl SnapshotManager {
         let plan = self.plan_replacement(loaded, options)?;
         self.complete_in(&plan.home, &self.deadline())?;
         // Better now than after everything has been copied.
-        drop(self.hold(&plan, None)?);
+        drop(self.keep_out(&plan, None)?);
         if !plan.is_whole() {
             lines::of(loaded.manifest.source.profile, &loaded.manifest.logs, &plan.home.open()?, &plan.parts)?;
         }
@@ -123,7 +123,7 @@ impl SnapshotManager {
             let what = "only partitions that go into a data directory can become those of another topic";
             return Err(ValidationError::refused(what).into());
         }
-        let _held = self.hold(&plan, Some(&slots))?;
+        let _held = self.keep_out(&plan, Some(&slots))?;
         let offsets = beyond(loaded, &logs, &plan)?;
         if !told {
             warn(offsets);
@@ -156,7 +156,7 @@ impl SnapshotManager {
         Ok(restored)
     }
 
-    fn hold(&self, plan: &Plan, slots: Option<&Dir>) -> Result<Held> {
+    fn keep_out(&self, plan: &Plan, slots: Option<&Dir>) -> Result<Held> {
         let parts = plan.parts.iter().map(String::as_str);
         Held::exchange(&plan.home, slots, parts.peekable(), &self.deadline())
     }

@@ -19,7 +19,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::error::{Damage, DamageKind, Error, Result, ValidationError};
-use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back};
+use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back, try_link_as};
 use crate::kafka::{Profile, boot, datadir};
 use crate::observe::Observer;
 use crate::snapshot::manager::SnapshotManager;
@@ -126,7 +126,8 @@ impl SnapshotManager {
         }
         observer.phase("restore", planned.len() as u64, bytes);
         let to_dirs = make_dirs(loaded, target)?;
-        let job = Job { loaded, from: &dirs, to: &to_dirs, reflink, verified, observer };
+        let take = options.take && !reflink;
+        let job = Job { loaded, from: &dirs, to: &to_dirs, reflink, take, verified, observer };
         let outcomes: Vec<Result<Done>> = planned.par_iter().map(|p| job.put(p)).collect();
         let mut damage = Vec::new();
         let mut methods = BTreeMap::new();
@@ -206,6 +207,7 @@ pub(in crate::snapshot) struct Job<'a> {
     pub(in crate::snapshot) from: &'a Dirs<'a>,
     pub(in crate::snapshot) to: &'a BTreeMap<&'a str, Dir>,
     pub(in crate::snapshot) reflink: bool,
+    pub(in crate::snapshot) take: bool,
     pub(in crate::snapshot) verified: bool,
     pub(in crate::snapshot) observer: &'a Observer,
 }
@@ -220,8 +222,10 @@ impl Job<'_> {
         self.observer.check()?;
         let file = planned.file;
         let (to_dir, name) = split(self.to, &planned.to)?;
-        let output = to_dir.open_file(name, Open::CreateNew(0o600))?;
+        let taken = self.take && matches!(planned.content, Content::Whole) && self.take_over(file, to_dir, name)?;
+        let output = to_dir.open_file(name, if taken { Open::Write } else { Open::CreateNew(0o600) })?;
         let method = match &planned.content {
+            _ if taken => Method::Copy,
             Content::Bytes(bytes) => {
                 output.write_all_at(bytes, 0)?;
                 Method::Copy
@@ -247,6 +251,19 @@ impl Job<'_> {
         })?;
         self.observer.advance(1, 0);
         Ok(Done::Right(method, denied))
+    }
+
+    /// The very file, whose other name goes away before anybody writes to it; where the filesystem can.
+    fn take_over(&self, file: &FileManifest, to: &Dir, name: &str) -> Result<bool> {
+        let Some((dir, from)) = place(self.from, &file.path) else { return Ok(false) };
+        match try_link_as(dir, from, to, name) {
+            Ok(()) => {
+                self.observer.advance(0, file.size);
+                Ok(true)
+            }
+            Err(e) if falls_back(&e) => Ok(false),
+            Err(e) => Err(Error::io("link", dir.path_of(from), e)),
+        }
     }
 
     /// `None` where the bytes do not have their digest.

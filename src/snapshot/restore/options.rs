@@ -23,6 +23,8 @@ pub struct RestoreOptions {
     pub(in crate::snapshot) topic_id: Option<AsTopicId>,
     /// Made to be written to and thrown away: in milliseconds, and nobody looks at what a broker would do to it.
     pub(in crate::snapshot) is_fork: bool,
+    /// The snapshot's files are nobody else's and go away with it: they need not be copied.
+    pub(in crate::snapshot) take: bool,
 }
 
 /// What becomes of what is there.
@@ -61,6 +63,7 @@ impl RestoreOptions {
             put: Put::New,
             topic_id: None,
             is_fork: false,
+            take: false,
         }
     }
 
@@ -134,6 +137,12 @@ impl RestoreOptions {
 
     pub(in crate::snapshot) fn forking(mut self) -> Self {
         self.is_fork = true;
+        self
+    }
+
+    #[cfg(feature = "offsite")]
+    pub(in crate::snapshot) fn taking(mut self) -> Self {
+        self.take = true;
         self
     }
 

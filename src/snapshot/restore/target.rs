@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, Rename, try_lock_dir};
 use crate::snapshot::inside;
+#[cfg(feature = "offsite")]
+use crate::snapshot::restore::options::{Put, RestoreOptions};
 
 /// A hidden directory beside the target. Dropping it without [`publish`](Self::publish) removes it.
 pub(in crate::snapshot) struct Target {
@@ -136,6 +138,65 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         let _ = self.place.remove_tree(PROBE);
+    }
+}
+
+/// A hidden store beside a target, for a snapshot that is fetched to be restored there at once. Dropping it removes it,
+/// and the next one for the same target what a dead process left.
+#[cfg(feature = "offsite")]
+pub(in crate::snapshot) struct Arrivals {
+    place: Dir,
+    name: OsString,
+    dir: Dir,
+    _guard: Guard,
+}
+
+#[cfg(feature = "offsite")]
+impl Arrivals {
+    pub(in crate::snapshot) fn begin(fs: &Arc<dyn Fs>, options: &RestoreOptions, deadline: &Deadline) -> Result<Self> {
+        let path = fs.canonical(&options.target);
+        let (Some(parent), Some(last)) = (path.parent(), path.file_name()) else {
+            return Err(ValidationError::TargetExists { path }.into());
+        };
+        let parent = Dir::open_on(fs.clone(), parent)?;
+        let is_there = parent.try_stat(last)?.is_some();
+        match options.put {
+            Put::New if is_there => return Err(ValidationError::TargetExists { path }.into()),
+            Put::Into if !is_there => return Err(ValidationError::NoSuchSource { path }.into()),
+            Put::New | Put::Into => {}
+            Put::Replace => {
+                let what = "what comes from elsewhere does not take the place of a source".to_owned();
+                let hint = "`cowlog pull` it into the source's store, then `cowlog restore --replace` it";
+                return Err(ValidationError::Refused { what, path: None, hint: Some(hint.into()) }.into());
+            }
+        }
+        let (place, _) = place_of(&parent, last)?;
+        let mut name = OsString::from(".");
+        name.push(last);
+        name.push(".arriving");
+        let made = deadline.retry(|| {
+            if let Some(taken) = make_locked(&place, &name)? {
+                return Ok(Some(taken));
+            }
+            let Some(_dead) = lock_if_there(&place, &name)? else { return Ok(None) };
+            place.remove_tree(&name)?;
+            make_locked(&place, &name)
+        })?;
+        let why = "another restore to it fetches a snapshot";
+        let (dir, guard) =
+            made.ok_or_else(|| Error::from(ConcurrencyError::Busy { path: path.clone(), why: why.into() }))?;
+        Ok(Arrivals { place, name, dir, _guard: guard })
+    }
+
+    pub(in crate::snapshot) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+}
+
+#[cfg(feature = "offsite")]
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        let _ = self.place.remove_tree(&self.name);
     }
 }
 

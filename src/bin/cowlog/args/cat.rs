@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum, value_parser};
 
-use super::{Part, Source};
+use super::{Part, Reach, Source};
 
 const EXAMPLES: &str = "\
 The columns of `text` are divided by tabs: offset, time, key, value, and one more for each header. What could break a line or
@@ -24,9 +24,10 @@ pub struct Cat {
     pub id: String,
     #[command(flatten)]
     pub part: Part,
-    /// The first offset (inclusive)
-    #[arg(long, value_name = "OFFSET", value_parser = value_parser!(i64).range(0..), default_value_t = 0, hide_default_value = true)]
-    pub from: i64,
+    /// The first offset (inclusive); or a place elsewhere where the snapshot is, s3://BUCKET/PREFIX for instance, SRC is
+    /// HOST/SOURCE then; may be given twice
+    #[arg(long, value_name = "OFFSET|URL", value_parser = parse_beginning)]
+    pub from: Vec<Beginning>,
     /// The offset to stop before (exclusive)
     #[arg(long, value_name = "OFFSET", value_parser = value_parser!(i64).range(0..), default_value_t = i64::MAX, hide_default_value = true)]
     pub to: i64,
@@ -39,6 +40,39 @@ pub struct Cat {
     /// How [default: text, with --json json]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Where the records begin, or where the snapshot is.
+#[derive(Debug, Clone)]
+pub enum Beginning {
+    Offset(i64),
+    Place(String),
+}
+
+fn parse_beginning(text: &str) -> Result<Beginning, String> {
+    match text.parse::<i64>() {
+        Ok(offset) if offset >= 0 => Ok(Beginning::Offset(offset)),
+        Ok(_) => Err(format!("{text} is no offset")),
+        Err(_) => Ok(Beginning::Place(text.to_owned())),
+    }
+}
+
+impl Cat {
+    /// The first offset.
+    pub fn first(&self) -> i64 {
+        let offset = |given: &Beginning| if let Beginning::Offset(offset) = given { Some(*offset) } else { None };
+        self.from.iter().rev().find_map(offset).unwrap_or(0)
+    }
+
+    /// The place elsewhere, where one is meant.
+    pub fn place(&self) -> Option<&str> {
+        self.from
+            .iter()
+            .rev()
+            .find_map(|given| if let Beginning::Place(place) = given { Some(place.as_str()) } else { None })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,10 +1,11 @@
 //! Of `prune`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
-use super::{Part, Source};
+use super::{From, Part};
 use crate::units::parse_duration;
 
 #[derive(Debug, Args)]
@@ -13,8 +14,9 @@ Examples:
   cowlog prune data/orders-0 --dry-run
   cowlog prune data/orders-0 --max-snapshots 0 --keep-hourly 24 --keep-daily 7 --keep-weekly 4 --keep-tag release")]
 pub struct Prune {
-    #[command(flatten)]
-    pub source: Source,
+    /// A log directory, or a directory of log directories; with --from HOST/SOURCE, or nothing for all there are
+    #[arg(value_name = "SRC", value_hint = ValueHint::DirPath, required_unless_present = "from")]
+    pub source: Option<PathBuf>,
     #[command(flatten)]
     pub part: Part,
     /// How many snapshots to keep [default: 5]
@@ -47,4 +49,6 @@ pub struct Prune {
     /// Show what would go and what would stay, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub elsewhere: From,
 }

@@ -7,7 +7,7 @@ use cowlog::fs::Clock;
 use cowlog::snapshot::{AsTopicId, Bound};
 use cowlog::units::parse_time;
 
-use super::{Part, Source};
+use super::{From, Part, Source};
 
 const EXAMPLES: &str = "\
 A time is RFC 3339 (2026-11-23T14:00:00Z), the same without a zone, which is UTC then
@@ -55,6 +55,8 @@ pub struct Restore {
     /// How files get into the new directory
     #[arg(long, value_enum, default_value = "auto")]
     pub method: RestoreMethod,
+    #[command(flatten)]
+    pub elsewhere: From,
 }
 
 fn parse_topic_id(text: &str) -> Result<AsTopicId, String> {

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use cowlog::snapshot::Budget;
 
-use super::Source;
+use super::{From, Sampled, Source};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +32,10 @@ pub struct Verify {
     /// How thoroughly
     #[arg(short, long, value_enum, default_value = "full", env = "COWLOG_LEVEL", hide_env_values = true)]
     pub level: VerifyLevel,
+    #[command(flatten)]
+    pub sampled: Sampled,
+    #[command(flatten)]
+    pub elsewhere: From,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

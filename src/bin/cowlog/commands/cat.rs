@@ -9,6 +9,7 @@ use cowlog::error::ValidationError;
 use cowlog::log::{BatchHeader, RecordView};
 use cowlog::snapshot::{At, LogAt, LogsAt};
 
+use super::elsewhere::fetched::for_cat;
 use super::record_json::RecordJson;
 use super::record_text;
 use crate::args::{self, Format};
@@ -25,8 +26,12 @@ pub fn run(session: Session, args: args::Cat) -> Result<u8, Failure> {
         None if session.output.json => Format::Json,
         None => Format::Text,
     };
-    let manager = session.manager(&args.source.source)?;
-    let at = At::from(args.id.as_str());
+    let fetched = args.place().map(|place| for_cat(&session, &args, place)).transpose()?;
+    let manager = match &fetched {
+        Some(fetched) => fetched.manager.clone(),
+        None => session.manager(&args.source.source)?,
+    };
+    let at = At::from(fetched.as_ref().map_or(args.id.as_str(), |fetched| fetched.snapshot.id.as_str()));
     if at != At::Live {
         must_exist(&manager)?;
     }
@@ -39,7 +44,7 @@ pub fn run(session: Session, args: args::Cat) -> Result<u8, Failure> {
         if printer.left == 0 || !matches!(result, Ok(ControlFlow::Continue(()))) {
             break;
         }
-        result = log.read(args.from..args.to, |header, record| {
+        result = log.read(args.first()..args.to, |header, record| {
             let wanted = args.key.as_ref().is_none_or(|key| record.key == Some(key.as_bytes()) && !header.is_control());
             if wanted { printer.print((log, named), header, record) } else { Ok(ControlFlow::Continue(())) }
         });

@@ -24,6 +24,9 @@ pub enum Fate {
 }
 
 pub fn run(session: Session, args: args::Delete) -> Result<u8, Failure> {
+    if args.elsewhere.from.is_some() {
+        return super::elsewhere::prune::delete(session, args);
+    }
     let manager = session.manager(&args.source.source)?;
     // All of them are found before the first goes: a slip of the pen deletes nothing.
     let ids = resolve(&manager, &args.ids)?;

@@ -22,7 +22,11 @@ struct Listed<'a> {
 }
 
 pub fn run(session: Session, args: args::List) -> Result<u8, Failure> {
-    let manager = session.manager(&args.source.source)?;
+    if args.elsewhere.from.is_some() {
+        return super::elsewhere::list::run(session, args);
+    }
+    // The command line has one or the other.
+    let manager = session.manager(&args.source.unwrap_or_default())?;
     must_exist(&manager)?;
     let snapshots = match args.part.scope() {
         Some(part) => manager.holding(&part)?,
@@ -41,7 +45,7 @@ pub fn run(session: Session, args: args::List) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-fn table(snapshots: &[SnapshotInfo], space: &BTreeMap<&str, &SnapshotSpace>, session: &Session) -> String {
+pub fn table(snapshots: &[SnapshotInfo], space: &BTreeMap<&str, &SnapshotSpace>, session: &Session) -> String {
     let output = &session.output;
     let mut table = Table::new(&[
         ("ID", Side::Left),

@@ -7,6 +7,7 @@ pub mod create;
 pub mod delete;
 pub mod diff;
 pub mod doctor;
+pub mod elsewhere;
 pub mod fork;
 pub mod label;
 pub mod list;

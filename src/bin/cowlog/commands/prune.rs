@@ -13,20 +13,13 @@ use crate::session::{Session, must_have_store};
 use crate::units::plural;
 
 pub fn run(session: Session, args: args::Prune) -> Result<u8, Failure> {
-    let manager = session.manager_of(&args.source.source, args.part.scope())?;
+    if args.elsewhere.from.is_some() {
+        return super::elsewhere::prune::run(session, args);
+    }
+    let source = args.source.clone().unwrap_or_default();
+    let manager = session.manager_of(&source, args.part.scope())?;
     must_have_store(&manager)?;
-    let defaults = manager.policy();
-    let plan = manager.plan_prune(&Policy {
-        max_snapshots: args.max_snapshots.unwrap_or(defaults.max_snapshots),
-        retention_time: args.retention.unwrap_or(defaults.retention_time),
-        keep_last: args.keep_last,
-        keep_within: args.keep_within.unwrap_or_default(),
-        keep_tags: args.keep_tags.into_iter().collect(),
-        keep_hourly: args.keep_hourly,
-        keep_daily: args.keep_daily,
-        keep_weekly: args.keep_weekly,
-        keep_monthly: args.keep_monthly,
-    })?;
+    let plan = manager.plan_prune(&policy(&args, manager.policy()))?;
     let going = going(&manager, &plan)?;
     if !session.output.json && !session.output.quiet && (args.dry_run || session.output.verbose) {
         session.output.text(&kept(&plan))?;
@@ -44,6 +37,21 @@ pub fn run(session: Session, args: args::Prune) -> Result<u8, Failure> {
             report_or_nothing(&session, &fates, "deleted", &plan)
         }
         Err(e) => stopped(&session, &manager, going, e),
+    }
+}
+
+/// The rules that were asked for.
+pub fn policy(args: &args::Prune, defaults: Policy) -> Policy {
+    Policy {
+        max_snapshots: args.max_snapshots.unwrap_or(defaults.max_snapshots),
+        retention_time: args.retention.unwrap_or(defaults.retention_time),
+        keep_last: args.keep_last,
+        keep_within: args.keep_within.unwrap_or_default(),
+        keep_tags: args.keep_tags.iter().cloned().collect(),
+        keep_hourly: args.keep_hourly,
+        keep_daily: args.keep_daily,
+        keep_weekly: args.keep_weekly,
+        keep_monthly: args.keep_monthly,
     }
 }
 

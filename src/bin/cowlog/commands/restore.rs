@@ -17,26 +17,11 @@ use crate::units::{bytes, duration, plural};
 const MOST_CUTS: usize = 10;
 
 pub fn run(session: Session, args: args::Restore) -> Result<u8, Failure> {
+    if args.elsewhere.from.is_some() {
+        return super::elsewhere::restore::run(session, args);
+    }
     let manager = session.manager(&args.source.source)?;
-    let options = match (args.to, args.into) {
-        (Some(to), _) => RestoreOptions::to(to),
-        (None, Some(data_dir)) => RestoreOptions::into_data_dir(data_dir),
-        (None, None) => RestoreOptions::replace(),
-    };
-    let mut options = options.method(match args.method {
-        RestoreMethod::Auto => Detach::Auto,
-        RestoreMethod::Reflink => Detach::Reflink,
-        RestoreMethod::Copy => Detach::Copy,
-    });
-    if let Some(id) = args.as_topic_id {
-        options = options.as_topic_id(id);
-    }
-    if let Some(until) = args.until {
-        options = options.until(until);
-    }
-    if let Some(since) = args.since {
-        options = options.since(since);
-    }
+    let options = options(&args);
     let started = Instant::now();
     let part = args.part.scope();
     let chosen = args.at.map(|at| manager.at(at, part.as_ref())).transpose()?;
@@ -47,13 +32,47 @@ pub fn run(session: Session, args: args::Restore) -> Result<u8, Failure> {
         None => manager.restore_id(&id, options),
     };
     session.progress.finish();
-    let restored = restored?;
-    if session.output.json {
-        session.output.value(&restored)?;
-    } else if !session.output.quiet {
-        session.output.text(&summary(&restored, chosen.as_ref(), started, &session))?;
-    }
+    report(&session, &restored?, chosen.as_ref(), started)?;
     Ok(DONE)
+}
+
+/// What is wanted, wherever it comes from.
+pub fn options(args: &args::Restore) -> RestoreOptions {
+    let options = match (&args.to, &args.into) {
+        (Some(to), _) => RestoreOptions::to(to),
+        (None, Some(data_dir)) => RestoreOptions::into_data_dir(data_dir),
+        (None, None) => RestoreOptions::replace(),
+    };
+    let mut options = options.method(match args.method {
+        RestoreMethod::Auto => Detach::Auto,
+        RestoreMethod::Reflink => Detach::Reflink,
+        RestoreMethod::Copy => Detach::Copy,
+    });
+    if let Some(id) = &args.as_topic_id {
+        options = options.as_topic_id(id.clone());
+    }
+    if let Some(until) = args.until {
+        options = options.until(until);
+    }
+    if let Some(since) = args.since {
+        options = options.since(since);
+    }
+    options
+}
+
+/// Says what was done.
+pub fn report(
+    session: &Session,
+    restored: &Restored,
+    chosen: Option<&SnapshotInfo>,
+    started: Instant,
+) -> Result<(), Failure> {
+    if session.output.json {
+        session.output.value(restored)?;
+    } else if !session.output.quiet {
+        session.output.text(&summary(restored, chosen, started, session))?;
+    }
+    Ok(())
 }
 
 fn summary(restored: &Restored, chosen: Option<&SnapshotInfo>, started: Instant, session: &Session) -> String {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::contents::sections;
 use super::create::{extent, files, offset};
+use super::elsewhere::fetched;
 use super::list::seconds;
 use super::methods;
 use super::space::between;
@@ -53,8 +54,14 @@ struct ShownFile<'a> {
 }
 
 pub fn run(session: Session, args: args::Show) -> Result<u8, Failure> {
-    let manager = session.manager(&args.source.source)?;
-    let info = manager.get(&args.id)?;
+    let (manager, info, _fetched);
+    if args.elsewhere.from.is_some() {
+        let found = fetched::for_show(&session, &args)?;
+        (manager, info, _fetched) = (found.manager.clone(), found.snapshot.clone(), Some(found));
+    } else {
+        manager = session.manager(&args.source.source)?;
+        (info, _fetched) = (manager.get(&args.id)?, None);
+    }
     let loaded = manager.manifest(&info.id)?;
     let contents = args.kafka.then(|| manager.contents(&info.id)).transpose()?;
     let space = match args.space {

@@ -13,6 +13,9 @@ use crate::style::printable;
 use crate::units::{age, bytes, duration, millis_of, plural};
 
 pub fn run(session: Session, args: args::Verify) -> Result<u8, Failure> {
+    if args.elsewhere.from.is_some() {
+        return super::elsewhere::verify::run(session, args);
+    }
     if let Some(budget) = args.budget {
         return scrub(session, &args.source.source, budget);
     }

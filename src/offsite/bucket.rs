@@ -1,0 +1,364 @@
+//! The requests that are made of an object store, each waited for, with its address in every error.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::runtime::Runtime;
+
+use super::place::Place;
+use crate::error::{Error, Result};
+use crate::observe::Observer;
+
+/// One place of an object store.
+#[derive(Debug, Clone)]
+pub(super) struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    shown: PathBuf,
+    runtime: Arc<Running>,
+    observer: Observer,
+}
+
+/// A runtime that may be dropped anywhere, also in a thread of another one.
+#[derive(Debug)]
+struct Running(Option<Runtime>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What became of a conditional put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    Made,
+    /// Something of this name was there.
+    Exists,
+}
+
+impl Bucket {
+    pub(super) fn new(place: Place, observer: Observer) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|e| Error::io("start the threads that talk to", &place.shown, e))?;
+        let Place { store, prefix, shown } = place;
+        Ok(Bucket { store, prefix, shown, runtime: Arc::new(Running(Some(runtime))), observer })
+    }
+
+    /// How the place is called.
+    pub(super) fn shown(&self) -> &std::path::Path {
+        &self.shown
+    }
+
+    /// What a key is called in messages.
+    pub(super) fn address(&self, key: &str) -> PathBuf {
+        self.shown.join(key)
+    }
+
+    fn path(&self, key: &str) -> Path {
+        let parts = key.split('/').filter(|part| !part.is_empty()).map(object_store::path::PathPart::from);
+        self.prefix.parts().chain(parts).collect()
+    }
+
+    /// The key of an object of the place.
+    fn key(&self, location: &Path) -> Option<String> {
+        let parts: Vec<_> = location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+        (!parts.is_empty()).then(|| parts.join("/"))
+    }
+
+    /// Waits, and looks several times a second whether it is to stop.
+    fn wait<T>(&self, op: &'static str, key: &str, future: impl Future<Output = object_store::Result<T>>) -> Result<T> {
+        const LOOK: Duration = Duration::from_millis(100);
+        let Some(runtime) = &self.runtime.0 else { return Err(Error::Interrupted) };
+        runtime.block_on(async {
+            tokio::pin!(future);
+            loop {
+                match tokio::time::timeout(LOOK, &mut future).await {
+                    Ok(result) => return result.map_err(|e| self.failed(op, key, e)),
+                    Err(_) => self.observer.check()?,
+                }
+            }
+        })
+    }
+
+    fn failed(&self, op: &'static str, key: &str, e: object_store::Error) -> Error {
+        Error::elsewhere(op, self.address(key), io_error(e))
+    }
+
+    /// The bytes of an object that is not larger than `limit`; `None` where there is none.
+    pub(super) fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let mut tries = 0;
+        loop {
+            match self.get_once(key, limit) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(e) if e.is_not_found() => return Ok(None),
+                // The body broke off: asking for it again is what the library does not do.
+                Err(Error::Filesystem(e)) if tries < 3 && e.is_elsewhere() && !is_final(&e.source) => tries += 1,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn get_once(&self, key: &str, limit: u64) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut body = self.open(key)?;
+        let too_large = || Error::elsewhere("read", self.address(key), io::ErrorKind::FileTooLarge.into());
+        if body.size > limit {
+            return Err(too_large());
+        }
+        while let Some(chunk) = body.next()? {
+            if (out.len() + chunk.len()) as u64 > limit {
+                return Err(too_large());
+            }
+            out.extend_from_slice(&chunk);
+        }
+        match out.len() as u64 == body.size {
+            true => Ok(out),
+            false => Err(Error::elsewhere("read all of", self.address(key), io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Begins to read an object.
+    pub(super) fn open(&self, key: &str) -> Result<Body> {
+        let path = self.path(key);
+        let got = self.wait("read", key, self.store.get(&path))?;
+        let size = got.meta.size;
+        Ok(Body { bucket: self.clone(), key: key.to_owned(), stream: got.into_stream(), size })
+    }
+
+    /// What an object is; `None` where there is none.
+    pub(super) fn head(&self, key: &str) -> Result<Option<ObjectMeta>> {
+        let path = self.path(key);
+        match self.wait("look at", key, self.store.head(&path)) {
+            Ok(meta) => Ok(Some(meta)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Writes an object, whatever is there.
+    pub(super) fn put(&self, key: &str, bytes: impl Into<Bytes>) -> Result<()> {
+        let path = self.path(key);
+        self.wait("write", key, self.store.put(&path, PutPayload::from(bytes.into()))).map(drop)
+    }
+
+    /// Writes an object if there is none of this name.
+    pub(super) fn put_new(&self, key: &str, bytes: impl Into<Bytes>) -> Result<Put> {
+        let path = self.path(key);
+        let options = PutOptions::from(PutMode::Create);
+        match self.wait("write", key, self.store.put_opts(&path, PutPayload::from(bytes.into()), options)) {
+            Ok(_) => Ok(Put::Made),
+            Err(Error::Filesystem(e)) if e.source.kind() == io::ErrorKind::AlreadyExists => Ok(Put::Exists),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Begins an upload in parts.
+    pub(super) fn upload(&self, key: &str) -> Result<Upload> {
+        let path = self.path(key);
+        let parts = self.wait("begin to write", key, self.store.put_multipart(&path))?;
+        Ok(Upload { bucket: self.clone(), key: key.to_owned(), parts, running: None })
+    }
+
+    /// Removes an object. That there is none is no failure.
+    pub(super) fn delete(&self, key: &str) -> Result<()> {
+        let path = self.path(key);
+        match self.wait("remove", key, self.store.delete(&path)) {
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes objects, many with a request where the server can, within this time or not at all.
+    pub(super) fn delete_all(&self, keys: &[String], within: Duration) -> Result<Removed> {
+        let paths: Vec<Path> = keys.iter().map(|key| self.path(key)).collect();
+        let locations = futures_util::stream::iter(paths.into_iter().map(Ok)).boxed();
+        let deleted = self.store.delete_stream(locations).collect::<Vec<_>>();
+        let late = || object_store::Error::Generic { store: "cowlog", source: "it took too long".into() };
+        let all =
+            self.wait("remove", "blobs", async { tokio::time::timeout(within, deleted).await.map_err(|_| late()) })?;
+        let mut deleted = BTreeSet::new();
+        let mut refused = None;
+        for result in all {
+            match result {
+                Ok(path) => deleted.extend(self.key(&path)),
+                Err(object_store::Error::NotFound { path, .. }) => deleted.extend(self.key(&Path::from(path))),
+                Err(e) => refused = Some(self.failed("remove", "blobs", e)),
+            }
+        }
+        let (gone, kept) = keys.iter().cloned().partition(|key| deleted.contains(key));
+        Ok(Removed { gone, kept, refused })
+    }
+
+    /// Everything whose key begins with these directories. Keys are relative to the place.
+    pub(super) fn list(&self, below: &str) -> Result<Vec<Object>> {
+        let path = self.path(below);
+        let listed = self.wait("list", below, self.store.list(Some(&path)).try_collect::<Vec<_>>())?;
+        let object = |meta: ObjectMeta| {
+            Some(Object {
+                key: self.key(&meta.location)?,
+                size: meta.size,
+                modified: meta.last_modified.timestamp_millis(),
+            })
+        };
+        Ok(listed.into_iter().filter_map(object).collect())
+    }
+
+    /// Whether there is anything at all.
+    pub(super) fn is_empty(&self) -> Result<bool> {
+        let listed = self.wait("list", "", self.store.list_with_delimiter(Some(&self.prefix)))?;
+        Ok(listed.objects.is_empty() && listed.common_prefixes.is_empty())
+    }
+}
+
+/// What became of objects that were to be removed.
+pub(super) struct Removed {
+    pub(super) gone: Vec<String>,
+    pub(super) kept: Vec<String>,
+    /// What the server said of one of those that it kept.
+    pub(super) refused: Option<Error>,
+}
+
+/// One object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Object {
+    pub(super) key: String,
+    /// Bytes.
+    pub(super) size: u64,
+    /// By the server's clock: milliseconds since 1970 UTC.
+    pub(super) modified: i64,
+}
+
+/// The bytes of an object as they come.
+pub(super) struct Body {
+    bucket: Bucket,
+    key: String,
+    stream: BoxStream<'static, object_store::Result<Bytes>>,
+    pub(super) size: u64,
+}
+
+impl Body {
+    /// What it means that it ended before its size.
+    pub(super) fn broke_off(&self) -> Error {
+        Error::elsewhere("read all of", self.bucket.address(&self.key), io::ErrorKind::UnexpectedEof.into())
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>> {
+        let Body { bucket, key, stream, .. } = self;
+        bucket.wait("read", key, stream.next().map(Option::transpose))
+    }
+}
+
+/// An object that is being written in parts. Dropping it leaves nothing under its key; the parts that were sent are
+/// the server's to clean up, unless [`abort`](Self::abort) was called.
+pub(super) struct Upload {
+    bucket: Bucket,
+    key: String,
+    parts: Box<dyn MultipartUpload>,
+    running: Option<tokio::task::JoinHandle<object_store::Result<()>>>,
+}
+
+impl Upload {
+    /// Sends a part, while the one before it may still be on the way.
+    pub(super) fn part(&mut self, bytes: Vec<u8>) -> Result<()> {
+        self.arrived()?;
+        let Some(runtime) = &self.bucket.runtime.0 else { return Err(Error::Interrupted) };
+        self.running = Some(runtime.spawn(self.parts.put_part(PutPayload::from(Bytes::from(bytes)))));
+        Ok(())
+    }
+
+    /// The part that is on the way has arrived.
+    fn arrived(&mut self) -> Result<()> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let joined = async {
+            running.await.unwrap_or_else(|e| Err(object_store::Error::Generic { store: "cowlog", source: e.into() }))
+        };
+        self.bucket.wait("write a part of", &self.key, joined)
+    }
+
+    /// The commit point of the object.
+    pub(super) fn complete(mut self) -> Result<()> {
+        self.arrived()?;
+        let Upload { bucket, key, parts, .. } = &mut self;
+        bucket.wait("write", key, parts.complete()).map(drop)
+    }
+
+    /// Best effort.
+    pub(super) fn abort(mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+        }
+        let Some(runtime) = &self.bucket.runtime.0 else { return };
+        const LONG: Duration = Duration::from_secs(5);
+        let parts = &mut self.parts;
+        let _ = runtime.block_on(async { tokio::time::timeout(LONG, parts.abort()).await });
+    }
+}
+
+/// What asking again would not change.
+fn is_final(e: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, FileTooLarge, InvalidInput, NotFound, PermissionDenied, Unsupported};
+    matches!(e.kind(), AlreadyExists | FileTooLarge | InvalidInput | NotFound | PermissionDenied | Unsupported)
+}
+
+fn io_error(e: object_store::Error) -> io::Error {
+    use object_store::Error as E;
+    let kind = match &e {
+        E::NotFound { .. } => io::ErrorKind::NotFound,
+        E::AlreadyExists { .. } | E::Precondition { .. } => io::ErrorKind::AlreadyExists,
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
+        E::NotSupported { .. } | E::NotImplemented { .. } => io::ErrorKind::Unsupported,
+        E::InvalidPath { .. } => io::ErrorKind::InvalidInput,
+        _ => io::ErrorKind::Other,
+    };
+    // A disk of this machine that is full, and the like.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&e);
+    while let Some(inner) = cause {
+        if let Some(inner) = inner.downcast_ref::<io::Error>()
+            && kind == io::ErrorKind::Other
+            && let Some(code) = inner.raw_os_error()
+        {
+            return io::Error::from_raw_os_error(code);
+        }
+        cause = inner.source();
+    }
+    io::Error::new(kind, told(&e))
+}
+
+/// The innermost causes are what went wrong; the outer ones repeat the address.
+fn told(e: &object_store::Error) -> String {
+    let mut texts: Vec<String> = vec![e.to_string()];
+    let mut cause = std::error::Error::source(e);
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !texts.iter().any(|t| t.contains(&text)) {
+            texts.push(text);
+        }
+        cause = inner.source();
+    }
+    let text = texts.join(": ");
+    // Of a page of XML only what it says.
+    let between = |tag: &str| {
+        let from = text.find(&format!("<{tag}>"))? + tag.len() + 2;
+        let rest = text.get(from..)?;
+        rest.get(..rest.find(&format!("</{tag}>"))?)
+    };
+    match (between("Code"), between("Message")) {
+        (Some(code), Some(message)) => format!("the server says {code}: {message}"),
+        _ => text,
+    }
+}

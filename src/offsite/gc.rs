@@ -1,0 +1,262 @@
+//! Removing blobs that no snapshot needs, while others push.
+//!
+//! It takes two runs. The first *marks*: it looks at announcements, then at snapshots, and writes down which blobs none of
+//! them names. A later one, once the mark is older than the grace period, *sweeps*: it looks at announcements and
+//! snapshots again, and removes what still nobody names. Why that is safe beside pushes of other machines:
+//!
+//! * A push announces its blobs before it looks which of them are there, and withdraws the announcement after it has
+//!   published. Whoever looks at announcements first and at snapshots then sees it in one of the two.
+//! * A sweep removes only within a short window after such a look, and looks again for the next batch.
+//! * So what a push finds when it looks can vanish only by a sweep that looked before the announcement, and only within the
+//!   window after it. A push that finds a blob on a mark that is due waits for that window to pass, and looks again.
+//!
+//! Ages are told by the server's clock alone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::blobs::{Blob, BlobId};
+use super::config::random;
+use super::names::{BLOBS, GC, SNAPSHOTS, SnapshotKey};
+use super::remote::Remote;
+use crate::error::{Error, IntegrityError, Result};
+use crate::store::{DIGESTS, MANIFEST, MAX_MANIFEST, seal, unseal};
+
+/// How much a `gc` does.
+#[derive(Debug, Clone)]
+pub struct GcOptions {
+    /// How old a mark has to be before what it names is removed. 24 hours.
+    pub grace: Duration,
+    /// Whether it only tells what it would do.
+    pub dry_run: bool,
+}
+
+impl Default for GcOptions {
+    fn default() -> Self {
+        GcOptions { grace: Duration::from_secs(24 * 3600), dry_run: false }
+    }
+}
+
+/// What a `gc` did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Collected {
+    /// Blobs that are there.
+    pub blobs: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Blobs that were removed.
+    pub removed: u64,
+    /// Bytes of them.
+    pub bytes_removed: u64,
+    /// Blobs that nothing names, which a run after the grace period will remove.
+    pub marked: u64,
+    /// Bytes of them.
+    pub bytes_marked: u64,
+    /// Blobs that the server did not let go, as it does while an object is locked.
+    pub kept: u64,
+    /// What it said, for one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_because: Option<String>,
+    /// Announcements of pushes that have died.
+    pub announcements_removed: u64,
+}
+
+/// What one run found that nothing names.
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    /// Seconds from when the mark was written until it may be acted on.
+    grace: u64,
+    blobs: Vec<String>,
+}
+
+/// A mark and when it is due, by the server's clock.
+struct Marked {
+    key: String,
+    due: i64,
+    blobs: BTreeSet<BlobId>,
+}
+
+/// Blobs of snapshots that have been read once: manifests never change.
+type Known = Mutex<HashMap<SnapshotKey, Arc<HashSet<BlobId>>>>;
+
+impl Remote {
+    /// Marks blobs that no snapshot names, and removes those that a run before the grace period marked and that still
+    /// nothing names. Any number of machines may push, prune and collect meanwhile.
+    ///
+    /// After `Ok` what is reported as removed is gone; everything that a snapshot names is there. After an error or a crash
+    /// the latter holds too.
+    ///
+    /// # Errors
+    ///
+    /// `Integrity`: the manifest of a snapshot cannot be read, so that nobody knows what it needs; nothing was removed.
+    /// `Filesystem`: the server cannot be reached. `Interrupted`.
+    pub fn gc(&self, options: &GcOptions) -> Result<Collected> {
+        let mut done = Collected::default();
+        let now = self.server_time()?;
+        self.bury_announcements(now, options.dry_run, &mut done)?;
+        let known = Known::default();
+        let marks = self.marks()?;
+        for mark in marks.iter().filter(|mark| mark.due <= now) {
+            self.sweep(mark, &known, options.dry_run, &mut done)?;
+        }
+        let named = self.named(&known)?;
+        let marked: HashSet<BlobId> = marks.iter().filter(|m| m.due > now).flat_map(|m| &m.blobs).copied().collect();
+        let mut new = BTreeSet::new();
+        for (blob, size) in self.all_blobs()? {
+            done.blobs += 1;
+            done.bytes += size;
+            if named.contains(&blob.id) {
+                continue;
+            }
+            done.marked += 1;
+            done.bytes_marked += size;
+            if !marked.contains(&blob.id) {
+                new.insert(blob.id);
+            }
+        }
+        if !new.is_empty() && !options.dry_run {
+            self.write_mark(options.grace, &new)?;
+        }
+        Ok(done)
+    }
+
+    /// What a mark names and nothing else does goes.
+    fn sweep(&self, mark: &Marked, known: &Known, dry_run: bool, done: &mut Collected) -> Result<()> {
+        const BATCH: usize = 1000;
+        let ids: Vec<BlobId> = mark.blobs.iter().copied().collect();
+        let there = self.there(&ids)?;
+        let mut there: Vec<(Blob, u64)> = there.into_values().collect();
+        there.sort_by_key(|(blob, _)| *blob);
+        for batch in there.chunks(BATCH) {
+            let looked = Instant::now();
+            let named = self.named(known)?;
+            let going: BTreeMap<String, u64> = batch
+                .iter()
+                .filter(|(blob, _)| !named.contains(&blob.id))
+                .map(|(blob, size)| (blob.key(), *size))
+                .collect();
+            if dry_run {
+                done.removed += going.len() as u64;
+                done.bytes_removed += going.values().sum::<u64>();
+                continue;
+            }
+            let Some(within) = self.options.timing.window.checked_sub(looked.elapsed()).filter(|_| !going.is_empty())
+            else {
+                continue;
+            };
+            let keys: Vec<String> = going.keys().cloned().collect();
+            let removed = self.bucket.delete_all(&keys, within)?;
+            done.removed += removed.gone.len() as u64;
+            done.bytes_removed += removed.gone.iter().filter_map(|key| going.get(key)).sum::<u64>();
+            done.kept += removed.kept.len() as u64;
+            let refused = removed.refused.filter(|_| !removed.kept.is_empty()).map(|e| e.to_string());
+            done.kept_because = done.kept_because.take().or(refused);
+        }
+        match dry_run {
+            true => Ok(()),
+            false => self.bucket.delete(&mark.key),
+        }
+    }
+
+    /// Every blob that an announcement or a snapshot names, looked up in this order.
+    fn named(&self, known: &Known) -> Result<HashSet<BlobId>> {
+        let mut named = HashSet::new();
+        for intent in self.intents()? {
+            named.extend(self.announced(&intent.key)?.into_iter().flatten());
+        }
+        let snapshots = self.snapshots()?;
+        let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<SnapshotKey> = {
+            let known = lock();
+            snapshots.iter().filter(|key| !known.contains_key(*key)).cloned().collect()
+        };
+        self.each(&new, |key| {
+            let digests = match self.digests(key) {
+                Ok((digests, _, _)) => digests,
+                // Pruned since it was listed.
+                Err(Error::Integrity(_)) if self.bucket.head(&key.object(DIGESTS))?.is_none() => return Ok(()),
+                Err(Error::Integrity(e)) => return Err(stands_in_the_way(e)),
+                Err(e) => return Err(e),
+            };
+            let blobs = digests.iter().filter(|(path, _)| *path != MANIFEST).map(|(_, digest)| self.blob_of(&digest));
+            let blobs = Arc::new(blobs.collect());
+            lock().insert(key.clone(), blobs);
+            Ok(())
+        })?;
+        let known = lock();
+        named.extend(snapshots.iter().filter_map(|key| known.get(key)).flat_map(|blobs| blobs.iter().copied()));
+        Ok(named)
+    }
+
+    /// The blobs that a sweep which looked before `announced` may still be removing.
+    pub(super) fn condemned(&self, announced: i64) -> Result<BTreeSet<BlobId>> {
+        let margin = i64::try_from(self.options.timing.margin.as_millis()).unwrap_or(i64::MAX);
+        let due = |mark: &Marked| mark.due <= announced.saturating_add(margin);
+        Ok(self.marks()?.into_iter().filter(due).flat_map(|mark| mark.blobs).collect())
+    }
+
+    fn marks(&self) -> Result<Vec<Marked>> {
+        let mut marks = Vec::new();
+        for object in self.bucket.list(GC)? {
+            if !object.key.contains("/mark-") {
+                continue;
+            }
+            // Another run may have acted on it meanwhile.
+            let Some(bytes) = self.bucket.get(&object.key, MAX_MANIFEST)? else { continue };
+            let bad = |what: String| IntegrityError::new(self.bucket.address(&object.key), what);
+            let mark: Mark = unseal("a mark", &bytes).map_err(|e| bad(e.to_string()))?;
+            let id = |text: &String| BlobId::from_hex(text).ok_or_else(|| bad(format!("{text:?} is no blob")));
+            let blobs = mark.blobs.iter().map(id).collect::<Result<_, _>>()?;
+            let grace = i64::try_from(mark.grace).unwrap_or(i64::MAX).saturating_mul(1000);
+            marks.push(Marked { key: object.key, due: object.modified.saturating_add(grace), blobs });
+        }
+        Ok(marks)
+    }
+
+    fn write_mark(&self, grace: Duration, blobs: &BTreeSet<BlobId>) -> Result<()> {
+        let mut run = [0; 8];
+        random(&mut run)?;
+        let run: String = run.iter().map(|b| format!("{b:02x}")).collect();
+        let mark = Mark { grace: grace.as_secs(), blobs: blobs.iter().map(|id| id.to_hex()).collect() };
+        self.bucket.put(&format!("{GC}/mark-{run}.json"), seal("a mark", &mark)?)
+    }
+
+    /// Of pushes that have died long ago.
+    fn bury_announcements(&self, now: i64, dry_run: bool, done: &mut Collected) -> Result<()> {
+        let long = i64::try_from(self.options.timing.announced.as_millis()).unwrap_or(i64::MAX);
+        for intent in self.intents()? {
+            if now.saturating_sub(intent.modified) <= long {
+                continue;
+            }
+            done.announcements_removed += 1;
+            if !dry_run {
+                self.bucket.delete(&intent.key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Milliseconds since 1970 UTC, by the server's clock.
+    fn server_time(&self) -> Result<i64> {
+        let key = format!("{GC}/clock");
+        self.bucket.put(&key, &b""[..])?;
+        let missing = || Error::elsewhere("look at", self.bucket.address(&key), std::io::ErrorKind::NotFound.into());
+        Ok(self.bucket.head(&key)?.ok_or_else(missing)?.last_modified.timestamp_millis())
+    }
+
+    /// All blobs with their sizes.
+    pub(super) fn all_blobs(&self) -> Result<Vec<(Blob, u64)>> {
+        let objects = self.bucket.list(BLOBS)?;
+        Ok(objects.into_iter().filter_map(|object| Some((Blob::parse(&object.key)?, object.size))).collect())
+    }
+}
+
+fn stands_in_the_way(mut e: IntegrityError) -> Error {
+    e.what = format!("{}: nobody knows which blobs it needs, and none was removed", e.what);
+    let hint = format!("`cowlog push` it again, or remove it by `cowlog delete --from`; it lies below {SNAPSHOTS}/");
+    e.hint = Some(hint);
+    e.into()
+}

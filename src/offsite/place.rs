@@ -1,0 +1,166 @@
+//! From a URL to an object store, with the credentials that its own tools would use.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use url::Url;
+
+use crate::error::{Error, Result, ValidationError};
+
+/// How a place is reached.
+#[derive(Debug, Clone)]
+pub struct PlaceOptions {
+    /// Another server than that of the cloud: `http://127.0.0.1:7070`. Of S3, Azure and Google Cloud Storage.
+    pub endpoint: Option<String>,
+    /// The region of an S3 bucket.
+    pub region: Option<String>,
+    /// `bucket.host/key` instead of `host/bucket/key`.
+    pub virtual_hosted: bool,
+    /// How long a request is tried again, with growing pauses, while the server fails or asks to slow down. 3 minutes.
+    pub retry: Duration,
+    /// How long one try of a request may take. 60 seconds.
+    pub timeout: Duration,
+}
+
+impl Default for PlaceOptions {
+    fn default() -> Self {
+        PlaceOptions {
+            endpoint: None,
+            region: None,
+            virtual_hosted: false,
+            retry: Duration::from_secs(180),
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// An object store, where in it, and how that is called.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) prefix: object_store::path::Path,
+    pub(super) shown: PathBuf,
+}
+
+/// Opens a place. `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`, `file:///dir`, or the path of a
+/// directory. No request is made, but a directory is made where `make` says so.
+pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Place> {
+    let Some(url) = given.contains("://").then(|| Url::parse(given)) else {
+        return directory(given, Path::new(given), make);
+    };
+    let url = url.map_err(|e| refused(given, format!("is no URL: {e}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refused(
+            &without_credentials(&url),
+            "has credentials in it, which everybody sees in a list of processes".into(),
+        ));
+    }
+    let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|e| refused(given, e.to_string()))?;
+    // TLS needs to know whose cryptography; another part of the program may have said so already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let store: Result<Arc<dyn ObjectStore>, object_store::Error> = match scheme {
+        ObjectStoreScheme::Local => {
+            let path = url.to_file_path().map_err(|()| refused(given, "is no path of this machine".into()))?;
+            return directory(given, &path, make);
+        }
+        ObjectStoreScheme::AmazonS3 => s3(&url, options).build().map(|store| Arc::new(store) as _),
+        ObjectStoreScheme::MicrosoftAzure => azure(&url, options).build().map(|store| Arc::new(store) as _),
+        ObjectStoreScheme::GoogleCloudStorage => {
+            let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
+            if let Some(endpoint) = &options.endpoint {
+                builder = builder.with_base_url(endpoint);
+            }
+            let builder = builder.with_retry(retry(options)).with_client_options(client(options));
+            builder.build().map(|store| Arc::new(store) as _)
+        }
+        _ => return Err(refused(given, "is of no kind that is known".into())),
+    };
+    let store = store.map_err(|e| refused(given, e.to_string()))?;
+    Ok(Place { store, prefix, shown: PathBuf::from(given.trim_end_matches('/')) })
+}
+
+fn s3(url: &Url, options: &PlaceOptions) -> AmazonS3Builder {
+    let mut builder = AmazonS3Builder::from_env()
+        .with_url(url.as_str())
+        .with_virtual_hosted_style_request(options.virtual_hosted)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        // The server refuses bytes that were changed on the way.
+        .with_checksum_algorithm(Checksum::SHA256)
+        .with_retry(retry(options))
+        .with_client_options(client(options));
+    if let Some(region) = &options.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    builder
+}
+
+fn azure(url: &Url, options: &PlaceOptions) -> MicrosoftAzureBuilder {
+    let mut builder = MicrosoftAzureBuilder::from_env()
+        .with_url(url.as_str())
+        .with_retry(retry(options))
+        .with_client_options(client(options));
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(endpoint.clone());
+    }
+    builder
+}
+
+fn client(options: &PlaceOptions) -> ClientOptions {
+    let plain = options.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+    ClientOptions::new().with_allow_http(plain).with_timeout(options.timeout)
+}
+
+fn retry(options: &PlaceOptions) -> RetryConfig {
+    let backoff = BackoffConfig {
+        init_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(15),
+        ..BackoffConfig::default()
+    };
+    RetryConfig { backoff, max_retries: 100, retry_timeout: options.retry }
+}
+
+fn directory(given: &str, path: &Path, make: bool) -> Result<Place> {
+    if make {
+        crate::fs::Dir::make_all(path)?;
+    }
+    let store = LocalFileSystem::new_with_prefix(path).map_err(|_| -> Error {
+        ValidationError::Refused {
+            what: format!("there is no directory {given}"),
+            path: Some(path.into()),
+            hint: Some("`cowlog push` makes it; a URL begins with s3://, az://, gs:// or file://".into()),
+        }
+        .into()
+    })?;
+    // What was acknowledged survives a power cut.
+    let store = store.with_fsync(true);
+    Ok(Place { store: Arc::new(store), prefix: object_store::path::Path::default(), shown: path.to_owned() })
+}
+
+fn without_credentials(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.to_string()
+}
+
+fn refused(given: &str, why: String) -> Error {
+    ValidationError::Refused {
+        what: format!("{given} {why}"),
+        path: None,
+        hint: Some(
+            "name s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX or a directory; credentials are taken \
+             from the environment"
+                .into(),
+        ),
+    }
+    .into()
+}

@@ -1,0 +1,254 @@
+//! Carrying a snapshot there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+use super::blobs::{Blob, BlobId, BlobList};
+use super::bucket::Put;
+use super::gate::Gate;
+use super::intents::Intent;
+use super::list::RemoteRecord;
+use super::names::{BLOB_LIST, SnapshotKey, SourceName};
+use super::remote::Remote;
+use super::sending::MEMORY;
+use crate::error::{Error, IntegrityError, Result, ValidationError};
+use crate::fs::{Dir, Open};
+use crate::snapshot::{Held, SnapshotManager};
+use crate::store::{DIGESTS, FileManifest, MANIFEST, Record, SnapshotId};
+
+/// What is pushed as what.
+#[derive(Debug, Clone)]
+pub struct PushOptions {
+    /// Under which name.
+    pub name: SourceName,
+    /// Whether files are sent that are there already: to replace blobs that were found damaged. No.
+    pub again: bool,
+}
+
+/// What a push did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pushed {
+    /// The snapshot.
+    pub id: String,
+    /// `host/source`.
+    pub of: SourceName,
+    /// Where it is now.
+    pub address: String,
+    /// BLAKE3 of its `manifest.b3`, in hex: what `--expect` takes.
+    pub root: String,
+    /// It was there already, and nothing was sent.
+    pub was_there: bool,
+    /// Its files.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Blobs that were sent.
+    pub blobs_sent: u64,
+    /// Bytes that were sent for them, compressed and encrypted.
+    pub bytes_sent: u64,
+    /// Blobs that were there already.
+    pub blobs_there: u64,
+}
+
+type Files<'a> = BTreeMap<BlobId, (&'a FileManifest, blake3::Hash)>;
+
+impl Remote {
+    /// Carries a snapshot there, as far as it is not there yet. The log is not touched: what is read is the snapshot, which
+    /// is locked against deletion meanwhile.
+    ///
+    /// After `Ok` the snapshot is there: all its blobs are, each made of bytes that had their digest. After an error or a
+    /// crash it is not, or it was before; what has arrived is not sent again by the next push.
+    ///
+    /// # Errors
+    ///
+    /// `Validation`: no such snapshot; another one is there under its name. `Integrity`: it is damaged here, or the server
+    /// lost what it had acknowledged. `Filesystem`: it cannot be read here, or the server cannot be reached. `Interrupted`.
+    pub fn push(&self, manager: &SnapshotManager, id: &str, options: &PushOptions) -> Result<Pushed> {
+        let held = manager.hold(id)?;
+        let loaded = held.loaded();
+        let key = SnapshotKey { of: options.name.clone(), id: loaded.id };
+        let files: Files<'_> = loaded.files().map(|(file, digest)| (self.blob_of(&digest), (file, digest))).collect();
+        let mut pushed = Pushed {
+            id: key.id.to_string(),
+            of: key.of.clone(),
+            address: self.bucket.address(&key.object("")).display().to_string().trim_end_matches('/').to_owned(),
+            root: loaded.root.to_hex().to_string(),
+            was_there: false,
+            files: loaded.manifest.files.len() as u64,
+            bytes: loaded.manifest.files.iter().map(|f| f.size).sum(),
+            blobs_sent: 0,
+            bytes_sent: 0,
+            blobs_there: files.len() as u64,
+        };
+        if self.is_there(&key, &loaded.root)? && !options.again {
+            pushed.was_there = true;
+            return Ok(pushed);
+        }
+        self.refuse_other_source(&key.of, &held)?;
+        let intent = Intent::announce(self, &key, files.keys().copied())?;
+        let blobs = self.send_all(&held, &files, &intent, options.again, &mut pushed)?;
+        self.publish(&key, &held, &blobs, &intent)?;
+        intent.withdraw();
+        Ok(pushed)
+    }
+
+    /// The snapshots of a source that are not there, oldest first; damaged ones are left out.
+    pub fn missing(&self, manager: &SnapshotManager, name: &SourceName) -> Result<Vec<String>> {
+        let there: BTreeSet<SnapshotId> = self.snapshots_of(name)?.into_iter().map(|key| key.id).collect();
+        let new = |id: &String| id.parse::<SnapshotId>().is_ok_and(|id| !there.contains(&id));
+        let good = manager.list()?.into_iter().filter(|info| info.damaged.is_none());
+        Ok(good.map(|info| info.id).filter(new).collect())
+    }
+
+    fn is_there(&self, key: &SnapshotKey, root: &blake3::Hash) -> Result<bool> {
+        if self.bucket.head(&key.object(DIGESTS))?.is_none() {
+            return Ok(false);
+        }
+        match self.digests(key) {
+            Ok((_, found, _)) if found == *root => Ok(true),
+            Ok(_) => Err(ValidationError::Refused {
+                what: format!("another snapshot is there as {key}"),
+                path: Some(self.bucket.address(&key.object(""))),
+                hint: Some(
+                    "choose another name for this source by `--name NAME`, or for this machine by `--host NAME`".into(),
+                ),
+            }
+            .into()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Two sources of the same name would look like one whose snapshots contradict each other.
+    fn refuse_other_source(&self, of: &SourceName, held: &Held) -> Result<()> {
+        let Some(newest) = self.snapshots_of(of)?.pop() else { return Ok(()) };
+        let Some(record) = self.record(&newest)? else { return Ok(()) };
+        let here = &held.loaded().manifest.source.path;
+        if record.path == *here {
+            return Ok(());
+        }
+        let what = format!("{of} holds snapshots of {}, this is one of {here}", record.path);
+        let hint = "choose another name by `--name NAME` or `--host NAME`";
+        Err(ValidationError::Refused { what, path: None, hint: Some(hint.into()) }.into())
+    }
+
+    /// Sends what is missing. After `Ok` all blobs are there, and none of them is about to be removed.
+    fn send_all(
+        &self,
+        held: &Held,
+        files: &Files<'_>,
+        intent: &Intent<'_>,
+        again: bool,
+        pushed: &mut Pushed,
+    ) -> Result<BTreeMap<BlobId, (Blob, u64)>> {
+        let dirs = open_dirs(held)?;
+        let ids: Vec<BlobId> = files.keys().copied().collect();
+        // What a `gc` that looked before the announcement may be removing at this moment is looked at again once it is
+        // through. Marks first: one that is gone by now has been acted on before this push looks what is there.
+        let condemned = self.condemned(intent.made)?;
+        let mut there = self.there(&ids)?;
+        if there.keys().any(|id| condemned.contains(id)) {
+            self.observer().warn("some of the blobs are being removed by a gc: waiting for its end");
+            self.limit.pause(self.options.timing.window + self.options.timing.margin, self.observer())?;
+            let doubtful: Vec<BlobId> = ids.iter().copied().filter(|id| condemned.contains(id)).collect();
+            there.retain(|id, _| !condemned.contains(id));
+            there.extend(self.there(&doubtful)?);
+        }
+        let new: Vec<BlobId> = ids.iter().copied().filter(|id| again || !there.contains_key(id)).collect();
+        let mut new: Vec<_> = new.iter().filter_map(|id| files.get(id)).collect();
+        // The largest first: they must not be what all others end before.
+        new.sort_by_key(|(file, _)| std::cmp::Reverse(file.size));
+        self.observer().phase("push", new.len() as u64, new.iter().map(|(file, _)| file.size).sum());
+        let (gate, sent) = (Gate::new(MEMORY), Mutex::new(Vec::with_capacity(new.len())));
+        self.each(&new, |(file, digest)| {
+            let done = self.send(&gate, file, *digest, again, || open(&dirs, held, file))?;
+            self.observer().advance(1, 0);
+            sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(done);
+            Ok(())
+        })?;
+        let sent = sent.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        pushed.blobs_sent = sent.len() as u64;
+        pushed.blobs_there -= pushed.blobs_sent;
+        pushed.bytes_sent = sent.iter().map(|(_, size)| size).sum();
+        there.extend(sent.into_iter().map(|(blob, size)| (blob.id, (blob, size))));
+        Ok(there)
+    }
+
+    /// The commit point is the last of these: `manifest.b3`.
+    fn publish(
+        &self,
+        key: &SnapshotKey,
+        held: &Held,
+        blobs: &BTreeMap<BlobId, (Blob, u64)>,
+        intent: &Intent<'_>,
+    ) -> Result<()> {
+        let loaded = held.loaded();
+        let (manifest, digests) = held.manifests()?;
+        self.put_manifest(key, MANIFEST, &manifest)?;
+        let list = BlobList::new(blobs.values().copied()).to_bytes()?;
+        self.bucket.put(&key.object(BLOB_LIST), self.sealed(list)?)?;
+        let record = RemoteRecord {
+            record: Record { seen: None, ..Record::from(loaded) },
+            path: loaded.manifest.source.path.clone(),
+            pushed_at: self.options.clock.now(),
+        };
+        if self.record(key)?.is_none() {
+            self.put_record(key, &record)?;
+        }
+        self.observer().check()?;
+        intent.look()?;
+        self.put_manifest(key, DIGESTS, &digests)
+    }
+
+    /// Only if there is none; after `Ok` what is there are these bytes.
+    fn put_manifest(&self, key: &SnapshotKey, name: &str, bytes: &[u8]) -> Result<()> {
+        let object = key.object(name);
+        let put = self.bucket.put_new(&object, self.sealed(bytes.to_vec())?)?;
+        let there = self.bucket.get(&object, crate::store::MAX_MANIFEST)?.map(|there| self.unsealed(there));
+        if matches!(&there, Some(Ok(there)) if there == bytes) {
+            return Ok(());
+        }
+        let what = match (put, there) {
+            (Put::Exists, Some(_)) => "something else is there under its name",
+            (Put::Made, Some(_)) => "the server does not give back the bytes that it acknowledged",
+            (_, None) => "the server does not have what it acknowledged",
+        };
+        let hint = Some("`cowlog verify --from` tells what is there; push under another `--name`".into());
+        Err(IntegrityError { hint, ..IntegrityError::new(self.bucket.address(&object), what) }.into())
+    }
+
+    /// Which of these blobs are there, with their sizes.
+    pub(super) fn there(&self, ids: &[BlobId]) -> Result<BTreeMap<BlobId, (Blob, u64)>> {
+        /// From here on listing everything takes fewer requests.
+        const MANY: usize = 300;
+        if ids.len() > MANY {
+            let wanted: BTreeSet<BlobId> = ids.iter().copied().collect();
+            let all = self.all_blobs()?.into_iter().filter(|(blob, _)| wanted.contains(&blob.id));
+            return Ok(all.map(|(blob, size)| (blob.id, (blob, size))).collect());
+        }
+        let found = Mutex::new(BTreeMap::new());
+        self.each(ids, |id| {
+            for blob in id.forms(self.is_encrypted()) {
+                if let Some(meta) = self.bucket.head(&blob.key())? {
+                    found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(*id, (blob, meta.size));
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+fn open_dirs(held: &Held) -> Result<HashMap<&str, Dir>> {
+    let loaded = held.loaded();
+    let open = |path: &str| if path.is_empty() { Ok(loaded.dir.clone()) } else { loaded.dir.open_dir(path) };
+    loaded.manifest.dirs.iter().map(|dir| Ok((dir.path.as_str(), open(&dir.path)?))).collect()
+}
+
+fn open(dirs: &HashMap<&str, Dir>, held: &Held, file: &FileManifest) -> Result<crate::fs::File> {
+    let (dir, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+    let missing = || Error::io("open", held.loaded().dir.path_of(&file.path), std::io::ErrorKind::NotFound.into());
+    dirs.get(dir).ok_or_else(missing)?.open_file(name, Open::Read)
+}

@@ -1,0 +1,206 @@
+//! Whether what is elsewhere is what it was.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::blobs::{Blob, BlobId};
+use super::config::random;
+use super::fetch::Got;
+use super::manifests::Manifests;
+use super::names::SnapshotKey;
+use super::remote::Remote;
+use crate::error::{Damage, DamageKind, Error, Result};
+use crate::store::FileManifest;
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RemoteLevel {
+    /// That every blob is there, of its size. Nothing of them is fetched.
+    Presence,
+    /// This many percent of the blobs, chosen by chance, at least one, are fetched and held against their digests; of the
+    /// others that they are there.
+    Sample(f64),
+    /// Every byte.
+    Full,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RemoteReport {
+    /// `host/source`.
+    pub of: String,
+    /// The snapshot.
+    pub id: String,
+    /// `presence`, `sample` or `full`.
+    pub level: &'static str,
+    /// Whether nothing is wrong.
+    pub ok: bool,
+    /// Files that were looked at.
+    pub files_checked: u64,
+    /// Files whose bytes were read.
+    pub files_read: u64,
+    /// Bytes that were fetched.
+    pub bytes_fetched: u64,
+    /// BLAKE3 of `manifest.b3`, in hex; empty where it cannot be read.
+    pub root: String,
+    /// File by file. Of a blob that several files share, each is named.
+    pub damage: Vec<Damage>,
+}
+
+impl Remote {
+    /// Verifies a snapshot: its manifests, and as much of its blobs as the level says. Damage is a report, not an error. A
+    /// full verification is recorded there, if this user may write.
+    ///
+    /// # Errors
+    ///
+    /// `Validation`: no such snapshot, or one that needs a newer cowlog. `Filesystem`: the server cannot be reached or
+    /// does not let this user read. `Interrupted`.
+    pub fn verify(&self, source: &str, id: &str, level: RemoteLevel) -> Result<RemoteReport> {
+        let key = self.find(source, id)?;
+        self.verify_key(&key, level)
+    }
+
+    pub(super) fn verify_key(&self, key: &SnapshotKey, level: RemoteLevel) -> Result<RemoteReport> {
+        let found = match self.manifests(key) {
+            Ok(found) => found,
+            Err(Error::Integrity(e)) => return Ok(report(key, level, String::new(), e.damage)),
+            Err(e) => return Err(e),
+        };
+        let sizes = self.sizes(key)?;
+        let mut files: BTreeMap<BlobId, Vec<(&FileManifest, blake3::Hash)>> = BTreeMap::new();
+        for (file, digest) in found.files() {
+            files.entry(self.blob_of(&digest)).or_default().push((file, digest));
+        }
+        let ids: Vec<BlobId> = files.keys().copied().collect();
+        let chosen = chosen(&ids, level)?;
+        let mut report = report(key, level, found.root.to_hex().to_string(), Vec::new());
+        report.files_checked = found.manifest.files.len() as u64;
+        let damage = Mutex::new(Vec::new());
+        let add = |of: BlobId, found: &Damage| {
+            let named = files
+                .get(&of)
+                .into_iter()
+                .flatten()
+                .map(|(file, _)| Damage { path: file.path.clone(), ..found.clone() });
+            damage.lock().unwrap_or_else(PoisonError::into_inner).extend(named);
+        };
+        if level != RemoteLevel::Full {
+            self.look_for(&found, &ids, sizes.as_ref(), &add)?;
+        }
+        let wanted: Vec<_> = chosen.iter().filter_map(|id| Some((*id, files.get(id)?.first()?))).collect();
+        self.observer().phase("verify", wanted.len() as u64, wanted.iter().map(|(_, (file, _))| file.size).sum());
+        let fetched = Mutex::new(0);
+        self.each(&wanted, |(id, (file, digest))| {
+            let wanted = self.wanted(file, *digest, sizes.as_ref());
+            let got = self.fetch(&wanted, &mut |bytes, _| {
+                self.observer().advance(0, bytes.len() as u64);
+                Ok(())
+            })?;
+            match got {
+                Got::Right(bytes) => *fetched.lock().unwrap_or_else(PoisonError::into_inner) += bytes,
+                Got::Wrong(found) => add(*id, &found),
+            }
+            self.observer().advance(1, 0);
+            Ok(())
+        })?;
+        report.files_read = wanted.len() as u64;
+        report.bytes_fetched = fetched.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.damage = damage.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.damage.sort_by(|a, b| a.path.cmp(&b.path));
+        report.damage.dedup_by(|a, b| a.path == b.path);
+        report.ok = report.damage.is_empty();
+        self.remember(key, &report);
+        Ok(report)
+    }
+
+    /// That the blobs are there, of the sizes that they were sent with.
+    fn look_for(
+        &self,
+        found: &Manifests,
+        ids: &[BlobId],
+        sizes: Option<&BTreeMap<BlobId, (Blob, u64)>>,
+        add: &(dyn Fn(BlobId, &Damage) + Sync),
+    ) -> Result<()> {
+        let there = self.there(ids)?;
+        let plain: BTreeMap<BlobId, u64> =
+            found.files().map(|(file, digest)| (self.blob_of(&digest), file.size)).collect();
+        if sizes.is_none() {
+            self.observer().warn("the list of its blobs is lost: sizes of compressed or encrypted ones are not known");
+        }
+        for id in ids {
+            let of = |kind, detail: String| add(*id, &Damage { path: String::new(), kind, detail });
+            let Some((blob, size)) = there.get(id) else {
+                let known = sizes.and_then(|sizes| sizes.get(id)).map_or_else(|| id.to_hex(), |(blob, _)| blob.key());
+                of(DamageKind::Missing, format!("its blob {known} is not there"));
+                continue;
+            };
+            let is_bare = !blob.form.compressed && !blob.form.encrypted;
+            let stated = match sizes.and_then(|sizes| sizes.get(id)) {
+                _ if is_bare => plain.get(id).copied(),
+                // Another machine may have sent it in another form.
+                Some((known, size)) if known == blob => Some(*size),
+                _ => None,
+            };
+            // Of two machines that encrypt the same file at the same time the later one's bytes stay.
+            if stated.is_some_and(|stated| stated != *size && !(blob.form.encrypted && stated.abs_diff(*size) < 1024)) {
+                let detail =
+                    format!("its blob {} has {size} bytes, {} were sent", blob.key(), stated.unwrap_or_default());
+                of(DamageKind::Size, detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Best effort: who may only read verifies all the same.
+    fn remember(&self, key: &SnapshotKey, report: &RemoteReport) {
+        if report.level != "full" && report.ok {
+            return;
+        }
+        let written = self.record_of(key).and_then(|record| {
+            let Some(mut record) = record else { return Ok(()) };
+            record.record.verified = Some((self.options.clock.now(), report.level.to_owned(), report.ok));
+            self.put_record(key, &record)
+        });
+        if let Err(e) = written {
+            self.observer().warn(&format!("the result was not recorded: {e}"));
+        }
+    }
+}
+
+fn report(key: &SnapshotKey, level: RemoteLevel, root: String, damage: Vec<Damage>) -> RemoteReport {
+    RemoteReport {
+        of: key.of.to_string(),
+        id: key.id.to_string(),
+        level: match level {
+            RemoteLevel::Presence => "presence",
+            RemoteLevel::Sample(_) => "sample",
+            RemoteLevel::Full => "full",
+        },
+        ok: damage.is_empty(),
+        files_checked: 0,
+        files_read: 0,
+        bytes_fetched: 0,
+        root,
+        damage,
+    }
+}
+
+/// By a hash of a random number and the name, so that no list has to be shuffled.
+fn chosen(ids: &[BlobId], level: RemoteLevel) -> Result<Vec<BlobId>> {
+    let percent = match level {
+        RemoteLevel::Presence => return Ok(Vec::new()),
+        RemoteLevel::Full => return Ok(ids.to_vec()),
+        RemoteLevel::Sample(percent) => percent.clamp(0.0, 100.0),
+    };
+    let mut seed = [0; 32];
+    random(&mut seed)?;
+    let mut ranked: Vec<(blake3::Hash, BlobId)> =
+        ids.iter().map(|id| (blake3::keyed_hash(&seed, id.to_hex().as_bytes()), *id)).collect();
+    ranked.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+    let some = (ids.len() as f64 * percent / 100.0).ceil().max(1.0);
+    // The number is not above that of the blobs.
+    ranked.truncate(some as usize);
+    Ok(ranked.into_iter().map(|(_, id)| id).collect())
+}
