@@ -14,14 +14,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::blobs::{Blob, BlobId};
 use super::config::random;
 use super::names::{BLOBS, GC, SNAPSHOTS, SnapshotKey};
-use super::remote::Remote;
+use super::remote::{Remote, Timing};
 use crate::error::{Error, IntegrityError, Result};
 use crate::store::{DIGESTS, MANIFEST, MAX_MANIFEST, seal, unseal};
 
@@ -70,13 +70,35 @@ struct Mark {
     /// Seconds from when the mark was written until it may be acted on.
     grace: u64,
     blobs: Vec<String>,
+    /// Of which something is there, but not `manifest.b3`: pruned, or never published.
+    snapshots: Vec<SnapshotKey>,
 }
 
 /// A mark and when it is due, by the server's clock.
 struct Marked {
     key: String,
     due: i64,
-    blobs: BTreeSet<BlobId>,
+    named: Unneeded,
+}
+
+/// What nothing names.
+#[derive(Debug, Default)]
+pub(super) struct Unneeded {
+    pub(super) blobs: BTreeSet<BlobId>,
+    pub(super) snapshots: BTreeSet<SnapshotKey>,
+}
+
+/// What one look at announcements and snapshots found to be needed.
+struct Needed {
+    blobs: HashSet<BlobId>,
+    /// Published or announced.
+    snapshots: HashSet<SnapshotKey>,
+}
+
+/// What an object that is to go is, or is of.
+enum Of {
+    Blob(BlobId),
+    Snapshot(SnapshotKey),
 }
 
 /// Blobs of snapshots that have been read once: manifests never change.
@@ -102,22 +124,28 @@ impl Remote {
         for mark in marks.iter().filter(|mark| mark.due <= now) {
             self.sweep(mark, &known, options.dry_run, &mut done)?;
         }
-        let named = self.named(&known)?;
-        let marked: HashSet<BlobId> = marks.iter().filter(|m| m.due > now).flat_map(|m| &m.blobs).copied().collect();
-        let mut new = BTreeSet::new();
+        let needed = self.needed(&known)?;
+        let marked: Vec<&Unneeded> = marks.iter().filter(|m| m.due > now).map(|m| &m.named).collect();
+        let mut new = Unneeded::default();
         for (blob, size) in self.all_blobs()? {
             done.blobs += 1;
             done.bytes += size;
-            if named.contains(&blob.id) {
+            if needed.blobs.contains(&blob.id) {
                 continue;
             }
             done.marked += 1;
             done.bytes_marked += size;
-            if !marked.contains(&blob.id) {
-                new.insert(blob.id);
+            if !marked.iter().any(|m| m.blobs.contains(&blob.id)) {
+                new.blobs.insert(blob.id);
             }
         }
-        if !new.is_empty() && !options.dry_run {
+        for object in self.bucket.list(SNAPSHOTS)? {
+            let Some((key, _)) = SnapshotKey::parse(&object.key) else { continue };
+            if !needed.snapshots.contains(&key) && !marked.iter().any(|m| m.snapshots.contains(&key)) {
+                new.snapshots.insert(key);
+            }
+        }
+        if !(new.blobs.is_empty() && new.snapshots.is_empty()) && !options.dry_run {
             self.write_mark(options.grace, &new)?;
         }
         Ok(done)
@@ -126,34 +154,17 @@ impl Remote {
     /// What a mark names and nothing else does goes.
     fn sweep(&self, mark: &Marked, known: &Known, dry_run: bool, done: &mut Collected) -> Result<()> {
         const BATCH: usize = 1000;
-        let ids: Vec<BlobId> = mark.blobs.iter().copied().collect();
+        let ids: Vec<BlobId> = mark.named.blobs.iter().copied().collect();
         let there = self.there(&ids)?;
-        let mut there: Vec<(Blob, u64)> = there.into_values().collect();
-        there.sort_by_key(|(blob, _)| *blob);
-        for batch in there.chunks(BATCH) {
-            let looked = Instant::now();
-            let named = self.named(known)?;
-            let going: BTreeMap<String, u64> = batch
-                .iter()
-                .filter(|(blob, _)| !named.contains(&blob.id))
-                .map(|(blob, size)| (blob.key(), *size))
-                .collect();
-            if dry_run {
-                done.removed += going.len() as u64;
-                done.bytes_removed += going.values().sum::<u64>();
-                continue;
-            }
-            let Some(within) = self.options.timing.window.checked_sub(looked.elapsed()).filter(|_| !going.is_empty())
-            else {
-                continue;
-            };
-            let keys: Vec<String> = going.keys().cloned().collect();
-            let removed = self.bucket.delete_all(&keys, within)?;
-            done.removed += removed.gone.len() as u64;
-            done.bytes_removed += removed.gone.iter().filter_map(|key| going.get(key)).sum::<u64>();
-            done.kept += removed.kept.len() as u64;
-            let refused = removed.refused.filter(|_| !removed.kept.is_empty()).map(|e| e.to_string());
-            done.kept_because = done.kept_because.take().or(refused);
+        let blobs = there.into_values().map(|(blob, size)| (blob.key(), Of::Blob(blob.id), size));
+        let mut going: Vec<(String, Of, u64)> = blobs.collect();
+        for key in &mark.named.snapshots {
+            let left = self.bucket.list(key.object("").trim_end_matches('/'))?;
+            going.extend(left.into_iter().map(|object| (object.key, Of::Snapshot(key.clone()), 0)));
+        }
+        going.sort_by(|a, b| a.0.cmp(&b.0));
+        for batch in going.chunks(BATCH) {
+            self.sweep_batch(batch, known, dry_run, done)?;
         }
         match dry_run {
             true => Ok(()),
@@ -161,11 +172,54 @@ impl Remote {
         }
     }
 
-    /// Every blob that an announcement or a snapshot names, looked up in this order.
-    fn named(&self, known: &Known) -> Result<HashSet<BlobId>> {
+    /// Looks, and removes within the window after that.
+    fn sweep_batch(
+        &self,
+        batch: &[(String, Of, u64)],
+        known: &Known,
+        dry_run: bool,
+        done: &mut Collected,
+    ) -> Result<()> {
+        let Timing { window, watch, .. } = &self.options.timing;
+        let looked = watch.elapsed();
+        let needed = self.needed(known)?;
+        let is_needed = |of: &Of| match of {
+            Of::Blob(id) => needed.blobs.contains(id),
+            Of::Snapshot(key) => needed.snapshots.contains(key),
+        };
+        let going: BTreeMap<&str, Option<u64>> = batch
+            .iter()
+            .filter(|(_, of, _)| !is_needed(of))
+            .map(|(key, of, size)| (key.as_str(), matches!(of, Of::Blob(_)).then_some(*size)))
+            .collect();
+        let keys: Vec<String> = going.keys().map(|key| (*key).to_owned()).collect();
+        let left = window.checked_sub(watch.elapsed().saturating_sub(looked)).filter(|_| !keys.is_empty());
+        let gone = match left {
+            _ if dry_run => keys,
+            // It took too long: the next run looks again.
+            None => return Ok(()),
+            Some(within) => {
+                let removed = self.bucket.delete_all(&keys, within)?;
+                done.kept += removed.kept.len() as u64;
+                let refused = removed.refused.filter(|_| !removed.kept.is_empty()).map(|e| e.to_string());
+                done.kept_because = done.kept_because.take().or(refused);
+                removed.gone
+            }
+        };
+        for size in gone.iter().filter_map(|key| going.get(key.as_str()).copied().flatten()) {
+            done.removed += 1;
+            done.bytes_removed += size;
+        }
+        Ok(())
+    }
+
+    /// What announcements and snapshots name, looked up in this order.
+    fn needed(&self, known: &Known) -> Result<Needed> {
         let mut named = HashSet::new();
+        let mut at_work = HashSet::new();
         for intent in self.intents()? {
             named.extend(self.announced(&intent.key)?.into_iter().flatten());
+            at_work.extend(SnapshotKey::of_intent(&intent.key));
         }
         let snapshots = self.snapshots()?;
         let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,14 +242,19 @@ impl Remote {
         })?;
         let known = lock();
         named.extend(snapshots.iter().filter_map(|key| known.get(key)).flat_map(|blobs| blobs.iter().copied()));
-        Ok(named)
+        at_work.extend(snapshots);
+        Ok(Needed { blobs: named, snapshots: at_work })
     }
 
-    /// The blobs that a sweep which looked before `announced` may still be removing.
-    pub(super) fn condemned(&self, announced: i64) -> Result<BTreeSet<BlobId>> {
+    /// What a sweep that looked before `announced` may still be removing.
+    pub(super) fn condemned(&self, announced: i64) -> Result<Unneeded> {
         let margin = i64::try_from(self.options.timing.margin.as_millis()).unwrap_or(i64::MAX);
-        let due = |mark: &Marked| mark.due <= announced.saturating_add(margin);
-        Ok(self.marks()?.into_iter().filter(due).flat_map(|mark| mark.blobs).collect())
+        let mut condemned = Unneeded::default();
+        for mark in self.marks()?.into_iter().filter(|mark| mark.due <= announced.saturating_add(margin)) {
+            condemned.blobs.extend(mark.named.blobs);
+            condemned.snapshots.extend(mark.named.snapshots);
+        }
+        Ok(condemned)
     }
 
     fn marks(&self) -> Result<Vec<Marked>> {
@@ -211,16 +270,18 @@ impl Remote {
             let id = |text: &String| BlobId::from_hex(text).ok_or_else(|| bad(format!("{text:?} is no blob")));
             let blobs = mark.blobs.iter().map(id).collect::<Result<_, _>>()?;
             let grace = i64::try_from(mark.grace).unwrap_or(i64::MAX).saturating_mul(1000);
-            marks.push(Marked { key: object.key, due: object.modified.saturating_add(grace), blobs });
+            let named = Unneeded { blobs, snapshots: mark.snapshots.into_iter().collect() };
+            marks.push(Marked { key: object.key, due: object.modified.saturating_add(grace), named });
         }
         Ok(marks)
     }
 
-    fn write_mark(&self, grace: Duration, blobs: &BTreeSet<BlobId>) -> Result<()> {
+    fn write_mark(&self, grace: Duration, unneeded: &Unneeded) -> Result<()> {
         let mut run = [0; 8];
         random(&mut run)?;
         let run: String = run.iter().map(|b| format!("{b:02x}")).collect();
-        let mark = Mark { grace: grace.as_secs(), blobs: blobs.iter().map(|id| id.to_hex()).collect() };
+        let blobs = unneeded.blobs.iter().map(|id| id.to_hex()).collect();
+        let mark = Mark { grace: grace.as_secs(), blobs, snapshots: unneeded.snapshots.iter().cloned().collect() };
         self.bucket.put(&format!("{GC}/mark-{run}.json"), seal("a mark", &mark)?)
     }
 

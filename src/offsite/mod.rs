@@ -37,5 +37,5 @@ pub use place::PlaceOptions;
 pub use prune::RemoteStep;
 pub use pull::Pulled;
 pub use push::{PushOptions, Pushed};
-pub use remote::{Remote, RemoteOptions, Timing};
+pub use remote::{Remote, RemoteOptions, Timing, Watch};
 pub use verify::{RemoteLevel, RemoteReport};

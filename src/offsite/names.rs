@@ -101,9 +101,33 @@ impl SnapshotKey {
         parts.next().is_none().then_some((SnapshotKey { of, id }, name))
     }
 
+    /// The snapshot that an announcement is of.
+    pub(super) fn of_intent(key: &str) -> Option<SnapshotKey> {
+        let mut parts = key.strip_prefix(PUSHES)?.strip_prefix('/')?.split('/');
+        let (host, source, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let of = SourceName::new(host, source).ok()?;
+        let (id, _run) = name.strip_suffix(".json")?.rsplit_once('-')?;
+        Some(SnapshotKey { of, id: id.parse().ok()? })
+    }
+
     /// The key of what announces a push of it; `run` tells pushes apart.
     pub(super) fn intent(&self, run: &str) -> String {
         format!("{PUSHES}/{}/{}-{run}.json", self.of, self.id)
+    }
+}
+
+impl Serialize for SnapshotKey {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SnapshotKey {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(d)?;
+        let parsed =
+            text.rsplit_once('/').and_then(|(of, id)| Some(SnapshotKey { of: of.parse().ok()?, id: id.parse().ok()? }));
+        parsed.ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no snapshot")))
     }
 }
 
@@ -124,6 +148,7 @@ mod tests {
         assert_eq!(object, "snapshots/web-1/orders-0/snapshot-17/manifest.b3");
         assert_eq!(SnapshotKey::parse(&object), Some((key.clone(), "manifest.b3")));
         assert_eq!(key.intent("0a1b"), "pushes/web-1/orders-0/snapshot-17-0a1b.json");
+        assert_eq!(SnapshotKey::of_intent(&key.intent("0a1b")), Some(key));
         for strange in ["snapshots/a/b/snapshot-1", "snapshots/a/b/c/x", "blobs/aa/bb", "snapshots/a/b/snapshot-1/x/y"]
         {
             assert_eq!(SnapshotKey::parse(strange), None, "{strange}");

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::list::RemoteRecord;
-use super::names::{BLOB_LIST, RECORD, SnapshotKey, SourceName};
+use super::names::{SnapshotKey, SourceName};
 use super::remote::Remote;
 use crate::error::Result;
 use crate::snapshot::{Policy, plan};
-use crate::store::{DIGESTS, MANIFEST, Record};
+use crate::store::{DIGESTS, Record};
 
 /// What is to become of one snapshot, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -84,12 +84,9 @@ impl Remote {
         Ok(key.id.to_string())
     }
 
-    /// The commit point is the first of these.
+    /// What stood beside it is left to `gc`: a push of the same snapshot may be relying on it at this moment.
     fn remove(&self, key: &SnapshotKey) -> Result<()> {
-        for name in [DIGESTS, MANIFEST, BLOB_LIST, RECORD] {
-            self.bucket.delete(&key.object(name))?;
-        }
-        Ok(())
+        self.bucket.delete(&key.object(DIGESTS))
     }
 
     /// Keeps a snapshot whatever the rules say, or leaves it to them again.

@@ -11,7 +11,7 @@ use super::gate::Gate;
 use super::intents::Intent;
 use super::list::RemoteRecord;
 use super::names::{BLOB_LIST, SnapshotKey, SourceName};
-use super::remote::Remote;
+use super::remote::{Remote, Timing};
 use super::sending::MEMORY;
 use crate::error::{Error, IntegrityError, Result, ValidationError};
 use crate::fs::{Dir, Open};
@@ -88,7 +88,7 @@ impl Remote {
         }
         self.refuse_other_source(&key.of, &held)?;
         let intent = Intent::announce(self, &key, files.keys().copied())?;
-        let blobs = self.send_all(&held, &files, &intent, options.again, &mut pushed)?;
+        let blobs = self.send_all(&held, &files, (&key, &intent), options.again, &mut pushed)?;
         self.publish(&key, &held, &blobs, &intent)?;
         intent.withdraw();
         Ok(pushed)
@@ -138,7 +138,7 @@ impl Remote {
         &self,
         held: &Held,
         files: &Files<'_>,
-        intent: &Intent<'_>,
+        (key, intent): (&SnapshotKey, &Intent<'_>),
         again: bool,
         pushed: &mut Pushed,
     ) -> Result<BTreeMap<BlobId, (Blob, u64)>> {
@@ -148,11 +148,12 @@ impl Remote {
         // through. Marks first: one that is gone by now has been acted on before this push looks what is there.
         let condemned = self.condemned(intent.made)?;
         let mut there = self.there(&ids)?;
-        if there.keys().any(|id| condemned.contains(id)) {
-            self.observer().warn("some of the blobs are being removed by a gc: waiting for its end");
-            self.limit.pause(self.options.timing.window + self.options.timing.margin, self.observer())?;
-            let doubtful: Vec<BlobId> = ids.iter().copied().filter(|id| condemned.contains(id)).collect();
-            there.retain(|id, _| !condemned.contains(id));
+        if condemned.snapshots.contains(key) || there.keys().any(|id| condemned.blobs.contains(id)) {
+            self.observer().warn("a gc may be removing what this push needs: waiting for its end");
+            let Timing { window, margin, watch, .. } = &self.options.timing;
+            watch.wait(*window + *margin, self.observer())?;
+            let doubtful: Vec<BlobId> = ids.iter().copied().filter(|id| condemned.blobs.contains(id)).collect();
+            there.retain(|id, _| !condemned.blobs.contains(id));
             there.extend(self.there(&doubtful)?);
         }
         let new: Vec<BlobId> = ids.iter().copied().filter(|id| again || !there.contains_key(id)).collect();

@@ -60,6 +60,55 @@ pub struct Timing {
     pub margin: Duration,
     /// How long an announcement of a push that has died keeps its blobs. 7 days.
     pub announced: Duration,
+    /// What time passes by.
+    pub watch: Watch,
+}
+
+/// A clock that never jumps, and waiting by it.
+#[derive(Clone)]
+pub struct Watch {
+    elapsed: Arc<dyn Fn() -> Duration + Send + Sync>,
+    wait: Arc<dyn Fn(Duration) + Send + Sync>,
+}
+
+impl Watch {
+    /// Of the caller's own: how much time has passed since some moment, and how to wait.
+    pub fn new(
+        elapsed: impl Fn() -> Duration + Send + Sync + 'static,
+        wait: impl Fn(Duration) + Send + Sync + 'static,
+    ) -> Self {
+        Watch { elapsed: Arc::new(elapsed), wait: Arc::new(wait) }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        (self.elapsed)()
+    }
+
+    /// Waits, and looks several times a second whether it is to stop.
+    pub(super) fn wait(&self, long: Duration, observer: &Observer) -> Result<()> {
+        const LOOK: Duration = Duration::from_millis(100);
+        let until = self.elapsed() + long;
+        loop {
+            observer.check()?;
+            match until.checked_sub(self.elapsed()) {
+                Some(rest) if !rest.is_zero() => (self.wait)(rest.min(LOOK)),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let began = std::time::Instant::now();
+        Watch::new(move || began.elapsed(), std::thread::sleep)
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watch({:?})", self.elapsed())
+    }
 }
 
 impl Default for Timing {
@@ -68,6 +117,7 @@ impl Default for Timing {
             window: Duration::from_secs(180),
             margin: Duration::from_secs(120),
             announced: Duration::from_secs(7 * 24 * 3600),
+            watch: Watch::default(),
         }
     }
 }
