@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Attributes, Entry, File, Fs, Handle, LockMode, Open, OsFs, Rename, Stat, Sync, Volume};
+use super::{Attributes, Entry, File, Fs, Handle, LockMode, Open, OsFs, Owner, Rename, Stat, Sync, Volume, owner};
 use crate::error::{Error, Result};
 
 /// An open directory. Cheap to clone; clones share the descriptor.
@@ -14,6 +14,8 @@ pub struct Dir {
     fs: Arc<dyn Fs>,
     handle: Arc<Handle>,
     path: Arc<Path>,
+    /// Whose all is that is made in it, and in directories that are opened by way of it; `None` is this process's user.
+    owner: Option<Owner>,
 }
 
 impl Dir {
@@ -26,7 +28,12 @@ impl Dir {
     pub fn open_on(fs: Arc<dyn Fs>, path: impl AsRef<Path>) -> Result<Dir> {
         let path = path.as_ref();
         let handle = fs.open_dir(None, path).map_err(|e| Error::io("open directory", path, e))?;
-        Ok(Dir { fs, handle: Arc::new(handle), path: path.into() })
+        Ok(Dir { fs, handle: Arc::new(handle), path: path.into(), owner: None })
+    }
+
+    /// The same, and what root makes in it belongs to its owner.
+    pub(crate) fn for_its_owner(self) -> Result<Dir> {
+        Ok(Dir { owner: Owner::of(&self.stat_self()?), ..self })
     }
 
     /// Opens the directory that a file is to be found in; gives the file's name too. The file need not be there.
@@ -35,7 +42,7 @@ impl Dir {
         let no_file = || Error::io("use as a file", file, io::ErrorKind::InvalidInput.into());
         let name = file.file_name().ok_or_else(no_file)?;
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-        Ok((Dir::open(parent.unwrap_or(Path::new(".")))?, name))
+        Ok((Dir::open(parent.unwrap_or(Path::new(".")))?.for_its_owner()?, name))
     }
 
     /// Opens a directory of the real filesystem; it and those above it are made where they are missing, durably.
@@ -82,14 +89,14 @@ impl Dir {
             .fs
             .open_dir(Some(&self.handle), Path::new(name.as_ref()))
             .map_err(|e| Error::io("open directory", &path, e))?;
-        Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: path.into() })
+        Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: path.into(), owner: self.owner })
     }
 
     /// Opens the containing directory; `path` is what to call it.
     pub fn open_parent(&self, path: impl Into<PathBuf>) -> Result<Dir> {
         let path = path.into();
         let handle = self.fs.open_parent(&self.handle).map_err(|e| Error::io("open directory", &path, e))?;
-        Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: path.into() })
+        Ok(Dir { fs: self.fs.clone(), handle: Arc::new(handle), path: path.into(), owner: None })
     }
 
     /// Makes a subdirectory and opens it.
@@ -97,7 +104,14 @@ impl Dir {
         self.fs
             .make_dir(&self.handle, name.as_ref(), mode)
             .map_err(|e| Error::io("make directory", self.path_of(&name), e))?;
-        self.open_dir(name)
+        let made = self.open_dir(name)?;
+        made.give(self.owner)?;
+        Ok(made)
+    }
+
+    /// Makes the directory itself somebody's.
+    pub(crate) fn give(&self, to: Option<Owner>) -> Result<()> {
+        give(&*self.fs, &self.handle, to).map_err(|e| Error::io("give away", &*self.path, e))
     }
 
     /// All names, in no order.
@@ -131,9 +145,21 @@ impl Dir {
             Open::Read | Open::Write => "open",
             Open::CreateNew(_) | Open::OpenOrCreate(_) => "create",
         };
-        match self.fs.open(&self.handle, name.as_ref(), how) {
+        match self.open_or_give(name.as_ref(), how) {
             Ok(handle) => Ok(File::new(self.fs.clone(), handle, path)),
             Err(e) => Err(Error::io(op, path, e)),
+        }
+    }
+
+    /// Only what is made here and now is given away: what is there already may be a link to anything.
+    fn open_or_give(&self, name: &OsStr, how: Open) -> io::Result<Handle> {
+        let (Some(owner), Open::CreateNew(mode) | Open::OpenOrCreate(mode)) = (self.owner, how) else {
+            return self.fs.open(&self.handle, name, how);
+        };
+        match self.fs.open(&self.handle, name, Open::CreateNew(mode)) {
+            Ok(made) => give(&*self.fs, &made, Some(owner)).map(|()| made),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.fs.open(&self.handle, name, how),
+            Err(e) => Err(e),
         }
     }
 
@@ -241,6 +267,13 @@ impl Dir {
             return Ok(());
         }
         Err(Error::io("find room for the copies in", &*self.path, io::ErrorKind::StorageFull.into()))
+    }
+}
+
+fn give(fs: &dyn Fs, node: &Handle, to: Option<Owner>) -> io::Result<()> {
+    match to.map(|owner| fs.give(node, owner.uid, owner.gid)) {
+        Some(Err(e)) if !owner::cannot(&e) => Err(e),
+        _ => Ok(()),
     }
 }
 

@@ -88,6 +88,8 @@ pub(crate) fn lock_file(
     what: &'static str,
 ) -> Result<Guard> {
     let mut holder = None;
+    // Whoever owns the directory has to be able to take it too.
+    let dir = &dir.clone().for_its_owner()?;
     let got = deadline.retry(|| {
         let file = match dir.open_file(name, Open::OpenOrCreate(0o666)) {
             Err(e) if mode == LockMode::Shared && is_read_only(&e) => match dir.try_open(name)? {

@@ -13,6 +13,7 @@ mod lock;
 mod machine;
 pub mod mem;
 mod os;
+mod owner;
 mod share;
 mod sync;
 
@@ -32,6 +33,7 @@ pub use machine::{host_name, raise_descriptors};
 pub(crate) use machine::{may_give_away, most_descriptors, mounts, protects_hard_links, user};
 pub use mem::MemFs;
 pub use os::OsFs;
+pub(crate) use owner::Owner;
 pub use share::{Method, MethodChoice};
 pub(crate) use share::{Sharer, clone_or_copy, copy_range, falls_back, try_link, try_link_as};
 pub(crate) use sync::{
@@ -235,8 +237,10 @@ pub trait Fs: Send + std::marker::Sync + fmt::Debug {
     fn sync(&self, node: &Handle, how: Sync) -> io::Result<()>;
     /// Owner, mode, mtime, xattrs of what is open.
     fn attributes(&self, node: &Handle) -> io::Result<Attributes>;
-    /// Sets them. Returns what this user was not allowed to set (`owner`, `xattr NAME`).
+    /// Sets them. Returns what this user was not allowed to set (`owner`, `set-id bits`, `xattr NAME`).
     fn set_attributes(&self, node: &Handle, to: &Attributes) -> io::Result<Vec<String>>;
+    /// Makes it another user's and group's.
+    fn give(&self, node: &Handle, uid: u32, gid: u32) -> io::Result<()>;
     /// Tries to take an advisory lock (`flock`) that belongs to this handle; false if somebody else is in the way.
     fn try_lock(&self, node: &Handle, mode: LockMode) -> io::Result<bool>;
     /// Gives the lock up.

@@ -22,6 +22,7 @@ use super::{Attributes, Entry, FileKind, Fs, Handle, LockMode, Open, Rename, Sta
 pub struct OsFs;
 
 const DIR_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 const FILE_FLAGS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY).union(OFlag::O_NONBLOCK);
 
 impl Fs for OsFs {
@@ -219,7 +220,14 @@ impl Fs for OsFs {
         }
         // After chown, which clears the set-id bits.
         if file.metadata()?.mode() & 0o7777 != to.mode {
-            file.set_permissions(PermissionsExt::from_mode(to.mode))?;
+            match file.set_permissions(PermissionsExt::from_mode(to.mode)) {
+                // A service may be kept from setting these (`systemd.exec(5)`, `RestrictSUIDSGID=`).
+                Err(e) if e.raw_os_error() == Some(libc::EPERM) && to.mode & SET_ID != 0 => {
+                    file.set_permissions(PermissionsExt::from_mode(to.mode & !SET_ID))?;
+                    denied.push("set-id bits".to_owned());
+                }
+                set => set?,
+            }
         }
         for (name, value) in &to.xattrs {
             if xattr::FileExt::get_xattr(file, name).ok().flatten().as_ref() == Some(value) {
@@ -236,6 +244,10 @@ impl Fs for OsFs {
         let time = TimeSpec::new(to.mtime.div_euclid(1_000_000_000), to.mtime.rem_euclid(1_000_000_000));
         futimens(file, &TimeSpec::UTIME_OMIT, &time)?;
         Ok(denied)
+    }
+
+    fn give(&self, node: &Handle, uid: u32, gid: u32) -> io::Result<()> {
+        Ok(fchown(os(node)?, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
     }
 
     fn try_lock(&self, node: &Handle, mode: LockMode) -> io::Result<bool> {

@@ -338,9 +338,9 @@ impl Inner {
 fn open_or_make(path: &Path) -> Result<Dir> {
     match Dir::open(path) {
         Err(e) if e.is_not_found() => {}
-        other => return other,
+        other => return other?.for_its_owner(),
     }
-    let parent = Dir::open(path.parent().unwrap_or(Path::new("/")))?;
+    let parent = Dir::open(path.parent().unwrap_or(Path::new("/")))?.for_its_owner()?;
     let made = parent.make_dir(path.file_name().unwrap_or_default(), 0o700)?;
     parent.sync()?;
     Ok(made)

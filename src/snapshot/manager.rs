@@ -179,8 +179,7 @@ impl SnapshotManager {
             (None, None) => self.place_for_store(source)?,
         };
         inside::refuse_store(&self.fs, &path)?;
-        let mode = source.dir.stat_self()?.mode & 0o777;
-        let (store, made) = Store::open_or_make(self.fs.clone(), &path, mode | 0o700)?;
+        let (store, made) = Store::open_or_make(self.fs.clone(), &path, &source.dir.stat_self()?)?;
         match store.dir().volume()?.kind {
             VolumeKind::Network if !self.config.allow_network => Err(ValidationError::Refused {
                 what: format!(

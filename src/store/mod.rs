@@ -54,7 +54,7 @@ pub(crate) use undo::{Journal, Line, SLOTS, Swap, WHOLE, parse_undo_name, undo_n
 
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::{
-    Deadline, Dir, FileKind, Fs, Guard, LockMode, lock_file, replace_file, replace_unsettled, try_lock_dir,
+    Deadline, Dir, FileKind, Fs, Guard, LockMode, Owner, Stat, lock_file, replace_file, replace_unsettled, try_lock_dir,
 };
 use crate::observe::Observer;
 
@@ -104,26 +104,29 @@ impl Store {
 
     /// Opens an existing store.
     pub fn open(fs: Arc<dyn Fs>, path: &Path) -> Result<Store> {
-        Ok(Store { dir: Dir::open_on(fs, path)? })
+        Ok(Store { dir: Dir::open_on(fs, path)?.for_its_owner()? })
     }
 
-    /// Opens a store or makes it, durably; also whether it was made.
-    pub fn open_or_make(fs: Arc<dyn Fs>, path: &Path, mode: u32) -> Result<(Store, bool)> {
+    /// Opens a store or makes it, durably, for whoever owns the source; also whether it was made.
+    pub(crate) fn open_or_make(fs: Arc<dyn Fs>, path: &Path, source: &Stat) -> Result<(Store, bool)> {
         match Store::open(fs.clone(), path) {
             Err(e) if e.is_not_found() => {}
             other => return other.map(|store| (store, false)),
         }
         let parent = Dir::open_on(fs, path.parent().unwrap_or(Path::new("/")))?;
         let name = path.file_name().unwrap_or_default();
-        let (dir, made) = match parent.make_dir(name, mode) {
+        let (dir, made) = match parent.make_dir(name, source.mode & 0o777 | 0o700) {
             // Another process was faster; its sync may still be on the way.
             Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => {
                 (parent.open_dir(name)?, false)
             }
             other => (other?, true),
         };
+        if made {
+            dir.give(Owner::of(source))?;
+        }
         parent.sync()?;
-        Ok((Store { dir }, made))
+        Ok((Store { dir: dir.for_its_owner()? }, made))
     }
 
     /// Removes a store that was made for a snapshot that did not come about, if there is nothing in it and nobody at

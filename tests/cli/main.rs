@@ -13,6 +13,7 @@ mod documented;
 mod fixtures;
 mod heal;
 mod interrupt;
+mod owners;
 mod places;
 mod run;
 mod runbook;

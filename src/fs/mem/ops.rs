@@ -324,6 +324,11 @@ impl Fs for MemFs {
         Ok(Vec::new())
     }
 
+    fn give(&self, node: &Handle, uid: u32, gid: u32) -> io::Result<()> {
+        let now = self.attributes(node)?;
+        self.set_attributes(node, &Attributes { uid, gid, ..now }).map(drop)
+    }
+
     fn try_lock(&self, node: &Handle, mode: LockMode) -> io::Result<bool> {
         if let Some(meanwhile) = self.due(Op::Lock) {
             meanwhile();
