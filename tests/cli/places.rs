@@ -225,6 +225,24 @@ fn what_root_replaced_is_no_secret_from_the_owner() {
     as_owner(&["undo", "orders-0"]).expect_code(0);
 }
 
+/// The next restore to `back` takes it for the remains of one that died.
+#[test]
+fn a_name_that_is_removed_with_what_died_is_no_target() {
+    let stage = Stage::new();
+    stage.create();
+    for name in [".back.restoring", ".cowlog-probe"] {
+        let target = stage.path(name);
+        let error =
+            stage.run("restore", &["latest", "--json", "--to", target.to_str().unwrap()]).expect_error(2, "validation");
+        assert!(error.contains("not whole yet"), "{error}");
+        assert!(!target.exists());
+    }
+    let target = stage.path("back.restoring");
+    stage.run("restore", &["latest", "--to", target.to_str().unwrap()]).expect_code(0);
+    stage.run("restore", &["latest", "--to", stage.path("back").to_str().unwrap()]).expect_code(0);
+    assert_eq!(records(&target), records(&stage.log));
+}
+
 /// Each partition takes some descriptors while it is snapshotted, verified or restored.
 #[test]
 fn more_partitions_than_files_may_be_open_at_first() {

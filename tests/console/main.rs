@@ -1,5 +1,6 @@
 //! `cowlog serve`: the real binary, asked over real sockets.
 
+mod alerts;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 

@@ -1,6 +1,8 @@
 //! Bringing a snapshot back, into a directory that does not exist yet.
 
 pub(in crate::snapshot) mod adopt;
+#[cfg(feature = "offsite")]
+pub(in crate::snapshot) mod arrivals;
 pub(in crate::snapshot) mod at;
 pub(in crate::snapshot) mod bound;
 pub(in crate::snapshot) mod cut;

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use crate::error::{ConcurrencyError, Error, Result, ValidationError};
 use crate::fs::{Deadline, Dir, Fs, Guard, LockMode, Rename, try_lock_dir};
 use crate::snapshot::inside;
-#[cfg(feature = "offsite")]
-use crate::snapshot::restore::options::{Put, RestoreOptions};
 
 /// A hidden directory beside the target. Dropping it without [`publish`](Self::publish) removes it.
 pub(in crate::snapshot) struct Target {
@@ -50,6 +48,7 @@ impl Target {
         if parent.try_stat(name)?.is_some() {
             return Err(ValidationError::TargetExists { path: target.into() }.into());
         }
+        refuse_own_name(&path, name)?;
         inside::refuse_target(&path, &parent, of_one_log)?;
         let (place, staging) = place_of(&parent, name)?;
         let made = deadline.retry(|| {
@@ -141,67 +140,25 @@ impl Drop for Probe {
     }
 }
 
-/// A hidden store beside a target, for a snapshot that is fetched to be restored there at once. Dropping it removes it,
-/// and the next one for the same target what a dead process left.
-#[cfg(feature = "offsite")]
-pub(in crate::snapshot) struct Arrivals {
-    place: Dir,
-    name: OsString,
-    dir: Dir,
-    _guard: Guard,
+/// What is called so goes with the next restore or probe, as something that died.
+fn refuse_own_name(path: &Path, name: &OsStr) -> Result<()> {
+    let text = name.as_encoded_bytes();
+    if !(text.starts_with(b".") && [RESTORING, ARRIVING].iter().any(|end| text.ends_with(end.as_bytes()))
+        || name == PROBE)
+    {
+        return Ok(());
+    }
+    let what = format!("{} is a name that cowlog gives to what is not whole yet, and removes", path.display());
+    let hint = Some("name another directory".into());
+    Err(ValidationError::Refused { what, path: Some(path.to_owned()), hint }.into())
 }
 
-#[cfg(feature = "offsite")]
-impl Arrivals {
-    pub(in crate::snapshot) fn begin(fs: &Arc<dyn Fs>, options: &RestoreOptions, deadline: &Deadline) -> Result<Self> {
-        let path = fs.canonical(&options.target);
-        let (Some(parent), Some(last)) = (path.parent(), path.file_name()) else {
-            return Err(ValidationError::TargetExists { path }.into());
-        };
-        let parent = Dir::open_on(fs.clone(), parent)?;
-        let is_there = parent.try_stat(last)?.is_some();
-        match options.put {
-            Put::New if is_there => return Err(ValidationError::TargetExists { path }.into()),
-            Put::Into if !is_there => return Err(ValidationError::NoSuchSource { path }.into()),
-            Put::New | Put::Into => {}
-            Put::Replace => {
-                let what = "what comes from elsewhere does not take the place of a source".to_owned();
-                let hint = "`cowlog pull` it into the source's store, then `cowlog restore --replace` it";
-                return Err(ValidationError::Refused { what, path: None, hint: Some(hint.into()) }.into());
-            }
-        }
-        let (place, _) = place_of(&parent, last)?;
-        let mut name = OsString::from(".");
-        name.push(last);
-        name.push(".arriving");
-        let made = deadline.retry(|| {
-            if let Some(taken) = make_locked(&place, &name)? {
-                return Ok(Some(taken));
-            }
-            let Some(_dead) = lock_if_there(&place, &name)? else { return Ok(None) };
-            place.remove_tree(&name)?;
-            make_locked(&place, &name)
-        })?;
-        let why = "another restore to it fetches a snapshot";
-        let (dir, guard) =
-            made.ok_or_else(|| Error::from(ConcurrencyError::Busy { path: path.clone(), why: why.into() }))?;
-        Ok(Arrivals { place, name, dir, _guard: guard })
-    }
-
-    pub(in crate::snapshot) fn dir(&self) -> &Dir {
-        &self.dir
-    }
-}
-
-#[cfg(feature = "offsite")]
-impl Drop for Arrivals {
-    fn drop(&mut self) {
-        let _ = self.place.remove_tree(&self.name);
-    }
-}
+const RESTORING: &str = ".restoring";
+/// Of [`Arrivals`](super::arrivals::Arrivals).
+pub(super) const ARRIVING: &str = ".arriving";
 
 /// Where a target is made, and under which name until it is whole.
-fn place_of(parent: &Dir, name: &OsStr) -> Result<(Dir, OsString)> {
+pub(super) fn place_of(parent: &Dir, name: &OsStr) -> Result<(Dir, OsString)> {
     // A broker refuses to start over a directory that it does not know: nothing of ours in its data directory.
     let place = match (inside::is_brokers(parent), parent.path().parent()) {
         (true, Some(above)) => parent.open_parent(above)?,
@@ -211,7 +168,7 @@ fn place_of(parent: &Dir, name: &OsStr) -> Result<(Dir, OsString)> {
     let place = if place.stat_self()?.dev == parent.stat_self()?.dev { place } else { parent.clone() };
     let mut staging = OsString::from(".");
     staging.push(name);
-    staging.push(".restoring");
+    staging.push(RESTORING);
     Ok((place, staging))
 }
 
@@ -228,7 +185,7 @@ pub fn sweep_restore(parent: &Dir, name: impl AsRef<OsStr>) -> Result<bool> {
 }
 
 /// `None` where it exists, or where another restore took it for one of the dead before it was locked.
-fn make_locked(place: &Dir, name: &OsStr) -> Result<Option<(Dir, Guard)>> {
+pub(super) fn make_locked(place: &Dir, name: &OsStr) -> Result<Option<(Dir, Guard)>> {
     match place.make_dir(name, 0o700) {
         Ok(dir) => Ok(lock_if_there(place, name)?.map(|guard| (dir, guard))),
         Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
@@ -236,7 +193,7 @@ fn make_locked(place: &Dir, name: &OsStr) -> Result<Option<(Dir, Guard)>> {
     }
 }
 
-fn lock_if_there(place: &Dir, name: &OsStr) -> Result<Option<Guard>> {
+pub(super) fn lock_if_there(place: &Dir, name: &OsStr) -> Result<Option<Guard>> {
     match try_lock_dir(place, name, LockMode::Exclusive) {
         Err(e) if e.is_not_found() => Ok(None),
         other => other,
