@@ -556,3 +556,36 @@ fn a_source_that_is_renamed_while_it_is_worked_on_is_still_one_source() {
         scheduler.stop();
     });
 }
+
+/// Where more is to be done than can be done, those that come first in the configuration were always late and always next.
+#[test]
+fn none_waits_for_ever_behind_those_that_are_always_late() {
+    let temp = tempfile::tempdir().unwrap();
+    let names = ["first", "second", "third"];
+    let mut text = format!("state = {:?}\nworkers = 1\n[defaults]\nevery = \"1s\"\n", temp.path().join("state"));
+    for name in names {
+        append(&temp.path().join(name), 5);
+        text += &format!("[[source]]\npath = {:?}\n", temp.path().join(name));
+    }
+    let now = Arc::new(Mutex::new(MONDAY));
+    let time = now.clone();
+    let clock = cowlog::fs::Clock::new(move || *time.lock().unwrap());
+    let (ended, ends) = std::sync::mpsc::channel();
+    let ended = Mutex::new(ended);
+    let config = SnapshotConfig { clock, ..SnapshotConfig::default() };
+    let scheduler = Scheduler::new(parse(&text).unwrap(), config, move |told| {
+        if let Told::Ended(ran) = told {
+            // Each takes five times as long as there is time.
+            *now.lock().unwrap() += 5000;
+            let _ = ended.lock().unwrap().send(ran.source.clone());
+        }
+    })
+    .unwrap();
+    let done: Vec<String> = std::thread::scope(|threads| {
+        threads.spawn(|| scheduler.run());
+        let done = (0..9).map(|_| ends.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+        scheduler.stop();
+        done
+    });
+    assert_eq!(done, names.repeat(3));
+}

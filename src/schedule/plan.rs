@@ -60,7 +60,8 @@ pub fn due(source: &SourceConfig, memory: &SourceMemory, now: i64) -> Option<Tas
     due_of(source, Task::ALL.into_iter(), memory, now).map(|(_, task)| task)
 }
 
-/// The same among some tasks, with the time since when it has been due.
+/// The same among some tasks, with the time since when it has been due: what was never begun has been due for ever, or else it
+/// would wait without end where more is to be done than can be done, and something else is always late.
 pub(super) fn due_of(
     source: &SourceConfig,
     tasks: impl Iterator<Item = Task>,
@@ -68,7 +69,9 @@ pub(super) fn due_of(
     now: i64,
 ) -> Option<(i64, Task)> {
     let due = tasks.filter_map(|task| Some((due_at(source, task, memory, now)?, task)));
-    due.filter(|(at, _)| *at <= now).min()
+    let begun = |task: &Task| memory.tasks.get(task).is_some_and(|past| past.begun.is_some());
+    let since = |(at, task)| (if begun(&task) { at } else { i64::MIN }, task);
+    due.filter(|(at, _)| *at <= now).map(since).min()
 }
 
 /// When something of the source is due next.

@@ -288,7 +288,7 @@ impl Inner {
             let (at, task) = plan::due_of(source, Task::ALL.into_iter().filter(untried), memory, now)?;
             Some((at, source, task))
         });
-        due.min_by_key(|(at, ..)| *at).map(|(_, source, task)| (source.clone(), task))
+        due.min_by_key(|(at, _, task)| (*at, *task)).map(|(_, source, task)| (source.clone(), task))
     }
 
     /// When something of an idle source is due; `None` where nothing can be begun then.
