@@ -96,6 +96,7 @@ impl Error {
                 matches!(
                     e,
                     ValidationError::NoSuchSnapshot { .. }
+                        | ValidationError::NoSuchPart { .. }
                         | ValidationError::NoSnapshotSince { .. }
                         | ValidationError::NoSuchStore { .. }
                         | ValidationError::NoSuchSource { .. }

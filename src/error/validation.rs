@@ -30,6 +30,18 @@ pub enum ValidationError {
         /// Where it was looked for.
         store: PathBuf,
     },
+    /// No snapshot holds the topic or partition, or none holds all of it.
+    #[error("no snapshot in {} holds {}{part}", store.display(), if pieces.is_empty() { "" } else { "all of " })]
+    NoSuchPart {
+        /// The topic or partition that was asked for.
+        part: String,
+        /// Where one was looked for.
+        store: PathBuf,
+        /// Those that the snapshots there hold, the most alike first.
+        known: Vec<String>,
+        /// The snapshots that hold a piece of it.
+        pieces: Vec<String>,
+    },
     /// No snapshot that could be restored was begun at a time or later.
     #[error("no intact snapshot in {} was taken at {time} or later", store.display())]
     NoSnapshotSince {
@@ -116,9 +128,9 @@ impl ValidationError {
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             ValidationError::InvalidId { .. } | ValidationError::AmbiguousId { .. } => None,
-            ValidationError::NoSuchSnapshot { store, .. } | ValidationError::NoSnapshotSince { store, .. } => {
-                Some(store)
-            }
+            ValidationError::NoSuchSnapshot { store, .. }
+            | ValidationError::NoSuchPart { store, .. }
+            | ValidationError::NoSnapshotSince { store, .. } => Some(store),
             ValidationError::NoSuchStore { source_path, .. } | ValidationError::TooMuchToCopy { source_path, .. } => {
                 Some(source_path)
             }
@@ -137,6 +149,15 @@ impl ValidationError {
             }
             ValidationError::AmbiguousId { .. } => "give more digits".into(),
             ValidationError::NoSuchSnapshot { .. } => "`cowlog list` shows what there is".into(),
+            ValidationError::NoSuchPart { pieces, .. } if !pieces.is_empty() => {
+                format!("name one that holds a piece of it: {}", first_few(pieces))
+            }
+            ValidationError::NoSuchPart { known, .. } if known.is_empty() => {
+                "the snapshots there hold no topic at all; `cowlog list` shows them".into()
+            }
+            ValidationError::NoSuchPart { known, .. } => {
+                format!("what they hold, the most alike first: {}", first_few(known))
+            }
             ValidationError::NoSnapshotSince { nearest, .. } if nearest.is_empty() => {
                 "there is none that was taken earlier either".into()
             }
@@ -157,5 +178,14 @@ impl ValidationError {
             ValidationError::TooMuchToCopy { advice, .. } => advice.clone(),
             ValidationError::Refused { hint, .. } => return hint.clone(),
         })
+    }
+}
+
+fn first_few(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.get(..SHOWN).unwrap_or(names).join(", ");
+    match names.len().checked_sub(SHOWN) {
+        Some(more) if more > 0 => format!("{shown} and {more} more"),
+        _ => shown,
     }
 }

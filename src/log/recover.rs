@@ -309,27 +309,6 @@ pub(super) fn rebuild_indexes(dir: &Dir, base: i64, next: i64, config: &LogConfi
     Ok(changed)
 }
 
-/// How far the batches of a sealed segment reach that should reach `next`: by its headers from the last index entry on, or, where
-/// those do not reach it, by all of them, since an entry is a hint.
-pub(crate) fn sealed_end(dir: &Dir, base: i64, next: i64) -> Result<i64> {
-    let log = dir.open_file(SegmentFile::Log.name(base), Open::Read)?;
-    let last = Entries::of_file(dir, base, SegmentFile::Index)?.last::<OffsetEntry>()?;
-    let hinted = last.map_or(0, |last| u64::try_from(last.entry.position).unwrap_or(0));
-    let size = log.len()?;
-    let end_from = |from: u64| -> Result<i64> {
-        let mut headers = Headers::new(&log, from, size);
-        let mut end = base;
-        while let Some((_, header)) = headers.step()? {
-            end = header.next_offset();
-        }
-        Ok(end)
-    };
-    match end_from(hinted.min(size))? {
-        end if end < next && hinted > 0 => end_from(0),
-        end => Ok(end),
-    }
-}
-
 /// A sealed segment ends where the next one begins: the offsets of a native log have no gap.
 fn check_end(log: &File, reached: i64, next: i64, config: &LogConfig) -> Result<()> {
     if reached > next {

@@ -1,6 +1,7 @@
 //! A part of a file that was read ahead, and the batches' headers by way of one.
 
-use super::header::BatchHeader;
+use super::header::{BatchError, BatchHeader};
+use super::scan::Stop;
 use crate::error::Result;
 use crate::fs::File;
 
@@ -71,6 +72,24 @@ impl<'a> Headers<'a> {
     /// Where the next one stands, or should.
     pub(super) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Why they stop, where they do.
+    pub(super) fn stop(&mut self) -> Result<Stop> {
+        let left = self.end.saturating_sub(self.position);
+        let head = self.window.at(self.log, self.position, left.min(BatchHeader::SIZE as u64))?;
+        if head.is_empty() {
+            return Ok(Stop::End);
+        }
+        if head.len() < BatchHeader::SIZE {
+            let zeros = head.iter().all(|byte| *byte == 0);
+            return Ok(if zeros { Stop::ZeroTail } else { Stop::Torn { have: left, need: BatchHeader::SIZE as u64 } });
+        }
+        Ok(match BatchHeader::parse(head) {
+            Ok(header) => Stop::Torn { have: left, need: header.total_size() },
+            Err(BatchError::Length(0)) => Stop::ZeroTail,
+            Err(e) => Stop::BadHeader(e),
+        })
     }
 
     /// Whether all up to the end were batches.

@@ -1,5 +1,6 @@
 //! Which snapshots hold a topic or a partition, whatever else is in them.
 
+use super::known;
 use super::manager::{SnapshotManager, no_such};
 use super::outcome::{Restored, SnapshotInfo};
 use super::restore::options::RestoreOptions;
@@ -12,7 +13,7 @@ impl SnapshotManager {
     /// of a wider one, and of a topic's partitions.
     pub fn holding(&self, part: &Scope) -> Result<Vec<SnapshotInfo>> {
         let Some(store) = self.find_store()? else { return Ok(Vec::new()) };
-        let records = self.holding_records(&store, part)?;
+        let records = of_part(self.records(&store)?, part);
         Ok(records.into_iter().map(|record| set::found(self.fs(), record, store.dir().path())).collect())
     }
 
@@ -29,22 +30,26 @@ impl SnapshotManager {
     /// The id of the snapshot that is meant of those that hold the part.
     pub(super) fn id_holding(&self, store: &Store, id: &str, part: &Scope) -> Result<String> {
         let query: IdQuery = id.parse()?;
-        let records = self.holding_records(store, part)?;
+        let all = self.records(store)?;
+        if let Some(absent) = known::none_holds(&all, part) {
+            return Err(absent.of(store));
+        }
+        let records = of_part(all, part);
         let whole = |record: &&Record| !query.is_latest() || record.scope.holds(part);
         let ids: Vec<_> = records.iter().filter(whole).map(|record| record.id).collect();
         match query.resolve(&ids)? {
             Some(id) => Ok(id.to_string()),
             // Named outright it is told that nothing of it is there.
             None if !query.is_latest() => Ok(id.to_owned()),
-            None => Err(no_such(store, &query)),
+            None => {
+                Err(known::pieces(&records, part).map_or_else(|| no_such(store, &query), |absent| absent.of(store)))
+            }
         }
     }
+}
 
-    fn holding_records(&self, store: &Store, part: &Scope) -> Result<Vec<Record>> {
-        let mut records = self.records(store)?;
-        // One that could never be read may hold anything.
-        let has = |record: &Record| record.logs.iter().any(|log| part.has(&log.topic, log.partition));
-        records.retain(|record| *part == Scope::All || record.root.is_empty() || has(record));
-        Ok(records)
-    }
+/// One that could never be read may hold anything.
+fn of_part(mut records: Vec<Record>, part: &Scope) -> Vec<Record> {
+    records.retain(|record| *part == Scope::All || record.root.is_empty() || known::holds_any(record, part));
+    records
 }

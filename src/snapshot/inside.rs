@@ -33,6 +33,28 @@ pub(super) fn refuse_source(dir: &Dir) -> Result<()> {
     }
 }
 
+/// A store is no source either, nor is what lies in one.
+pub(super) fn refuse_store_as_source(dir: &Dir) -> Result<()> {
+    refuse_source(dir)?;
+    if !is_store(dir) {
+        return Ok(());
+    }
+    let store = Store::of(dir.clone());
+    let newest = store.ids()?.into_iter().rev().find_map(|id| store.load(id).ok());
+    let why = "is a store of snapshots, not a source".to_owned();
+    Err(match newest {
+        Some(of) => {
+            let source = of.manifest.source.path;
+            let hint = format!(
+                "name the source, {source}, and `--store {}` where it is not found by itself",
+                dir.path().display()
+            );
+            refused(dir.path(), why, &hint)
+        }
+        None => refused(dir.path(), why, "name the source that its snapshots are of"),
+    })
+}
+
 /// A restored directory is to lie in none of these, but that of one log may go into a data directory under a partition's
 /// name, while no broker runs on it.
 pub(super) fn refuse_target(target: &Path, parent: &Dir, of_one_log: bool) -> Result<()> {

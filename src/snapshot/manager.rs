@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::config::SnapshotConfig;
 use super::create::Create;
 use super::inside;
+use super::known;
 use super::outcome::SnapshotInfo;
 use super::set;
 use super::source::Source;
@@ -161,12 +162,7 @@ impl SnapshotManager {
 
     /// The store, which must be there.
     pub(super) fn store(&self) -> Result<Store> {
-        self.find_store()?.ok_or_else(|| {
-            let looked = store::places(&self.fs, &self.source, self.config.store.as_deref());
-            let there = Dir::open_on(self.fs.clone(), &self.source);
-            let gone = self.config.store.is_none() && there.is_err_and(|e| e.is_not_found());
-            ValidationError::NoSuchStore { source_path: self.source.clone(), looked, gone }.into()
-        })
+        self.find_store()?.ok_or_else(|| self.no_store())
     }
 
     /// The store, made where it is missing: in a native log that stands alone, beside everything else. Also whether it
@@ -247,6 +243,11 @@ impl SnapshotManager {
             store.ids()?
         } else {
             let (records, scope) = self.scoped(store)?;
+            if let Some(scope) = scope.as_ref().filter(|_| query.is_latest() && records.is_empty())
+                && let Some(absent) = known::none_holds(&store.reconcile()?.catalogue.snapshots, scope)
+            {
+                return Err(absent.of(store));
+            }
             let selected = |r: &&Record| scope.is_some() || !query.is_latest() || r.scope == Scope::All;
             records.iter().filter(selected).map(|r| r.id).collect()
         };

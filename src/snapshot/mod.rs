@@ -7,6 +7,7 @@ mod create;
 mod doctor;
 mod holding;
 mod inside;
+mod known;
 mod look;
 mod manager;
 mod outcome;

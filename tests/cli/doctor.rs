@@ -8,6 +8,7 @@ use std::path::Path;
 use cowlog::Log;
 use serde_json::Value;
 
+use crate::fixtures;
 use crate::stage::{Ran, Stage, cowlog, run};
 
 /// What was found about something: verdict, text, advice.
@@ -155,4 +156,64 @@ fn somebody_who_may_not() {
     assert!(all.contains("1 of") && all.contains("00000000000000000000.log"), "{all}");
     assert!(all.contains("nothing can be made in"), "{all}");
     assert!(about(&ran, "rights", "note")[0].contains("belongs to this user"));
+}
+
+/// Doctor names what create refuses, of both sorts of logs, and create takes what doctor finds well.
+#[test]
+fn what_create_would_refuse() {
+    type Breakage = fn(&Path);
+    let native: [(&str, Breakage); 4] = [
+        ("before its first segment", |log| remove_segment(log, 0)),
+        ("behind its segment", |log| remove_segment(log, 1)),
+        ("behind its segment", |log| cut(&logs(log)[1], 30)),
+        ("records behind that were committed", |log| cut(logs(log).last().unwrap(), 30)),
+    ];
+    for (told, harm) in native {
+        let stage = Stage::new();
+        let ran = stage.run("doctor", &["--json"]).expect_code(0);
+        assert!(about(&ran, "records", "good")[0].contains("no segment is missing or cut"));
+        harm(&stage.log);
+        let ran = stage.run("doctor", &["--json"]).expect_code(1);
+        let found = about(&ran, "records", "problem");
+        assert!(found.len() == 1 && found[0].contains(told) && found[0].contains("--accept-loss"), "{found:?}");
+        let refused = stage.run("create", &["--json"]).expect_error(4, "integrity");
+        assert!(refused.contains(told), "{refused}");
+        stage.run("create", &["--accept-loss"]).expect_code(0);
+    }
+    for name in fixtures::NAMES {
+        let (_temp, data) = fixtures::unpack(name);
+        let on = |verb: &str, args: &[&str]| run(cowlog().arg(verb).arg(&data).args(args).arg("--json"));
+        about(&on("doctor", &[]), "records", "good");
+        let partitions = fixtures::partitions(&data);
+        let segments = partitions.iter().map(|log| logs(log)).find(|segments| segments.len() > 1).unwrap();
+        cut(&segments[0], 30);
+        let ran = on("doctor", &[]).expect_code(1);
+        assert!(about(&ran, "records", "problem")[0].contains("was cut behind offset"), "{}", ran.stdout);
+        let refused = on("create", &[]).expect_error(4, "integrity");
+        assert!(refused.contains("was cut behind offset"), "{refused}");
+        on("create", &["--accept-loss"]).expect_code(0);
+        if name == "plain-clean" {
+            // It is linked, and what has not changed is not looked into again.
+            on("create", &["--force"]).expect_code(0);
+        }
+        let verified = on("verify", &["--level", "deep"]).expect_code(4);
+        assert!(verified.stdout.contains(segments[0].file_name().unwrap().to_str().unwrap()), "{}", verified.stdout);
+    }
+}
+
+fn logs(dir: &Path) -> Vec<std::path::PathBuf> {
+    let named = names(dir).into_iter().filter(|name| name.ends_with(".log"));
+    named.map(|name| dir.join(name)).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+}
+
+fn remove_segment(dir: &Path, at: usize) {
+    let segment = logs(dir).swap_remove(at);
+    for extension in ["log", "index", "timeindex"] {
+        fs::remove_file(segment.with_extension(extension)).unwrap();
+    }
+}
+
+fn cut(file: &Path, bytes: u64) {
+    let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
 }

@@ -1,5 +1,6 @@
 //! The binary from outside: commands, exit codes, JSON, what it prints and what it leaves behind.
 
+mod absent;
 mod bench;
 mod cat;
 mod commands;

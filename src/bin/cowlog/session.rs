@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use cowlog::error::ValidationError;
 use cowlog::observe::Observer;
 use cowlog::snapshot::{SnapshotConfig, SnapshotManager};
 use cowlog::store::Scope;
@@ -68,19 +67,10 @@ pub fn settings(global: &Global) -> SnapshotConfig {
 
 /// Where there is no store nothing was verified or pruned, and a job that mistypes its path must not believe so.
 pub fn must_have_store(manager: &SnapshotManager) -> Result<(), Failure> {
-    must_exist(manager)?;
+    manager.must_be_known()?;
     if manager.store_path()?.is_none() {
         // This names the places where one was looked for.
         manager.get("latest")?;
-    }
-    Ok(())
-}
-
-/// A source that is gone may still have snapshots, and one that is there may have none; where there is neither, the
-/// path is wrong.
-pub fn must_exist(manager: &SnapshotManager) -> Result<(), Failure> {
-    if manager.store_path()?.is_none() && !manager.source().exists() {
-        return Err(cowlog::Error::from(ValidationError::NoSuchSource { path: manager.source().into() }).into());
     }
     Ok(())
 }

@@ -113,11 +113,8 @@ impl<'a> LogCapture<'a> {
     pub(in crate::snapshot) fn inherit(&mut self, context: &Context<'_>) -> Result<()> {
         self.capture.inherit(context)?;
         let log = self.log;
-        if log.profile == Profile::Native {
-            let first = self.segments.first().copied();
-            log.marks.hold_segments(first, self.capture.new_segments(), &log.dir, context)?;
-        }
-        Ok(())
+        let first = self.segments.first().copied();
+        log.marks.hold_segments(first, self.capture.new_segments(), (&log.dir, log.profile), context)
     }
 
     /// What would have to be copied.

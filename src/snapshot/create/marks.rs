@@ -4,7 +4,7 @@ use super::capture::Context;
 use crate::error::{IntegrityError, Result};
 use crate::fs::Dir;
 use crate::kafka::{Profile, datadir};
-use crate::log::{self, Durable, SealedSegment, Stop};
+use crate::log::{self, Durable, SealedSegment, SegmentEnd, Stop};
 
 /// What the writer's checkpoints say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,46 +56,83 @@ impl Marks {
         profile: Profile,
         context: &Context<'_>,
     ) -> Result<()> {
+        match self.loss_at_end(end, profile) {
+            Some(Loss { what, grave: false }) => {
+                context.observer.warn(&format!("{}: {what}", dir.path().display()));
+                Ok(())
+            }
+            Some(loss) => lost(dir, loss.what, context),
+            None => Ok(()),
+        }
+    }
+
+    /// What is missing behind the end of a log.
+    pub(in crate::snapshot) fn loss_at_end(&self, end: &End<'_>, profile: Profile) -> Option<Loss> {
         let committed = self.high_watermark.max(self.recovery_point).unwrap_or(0);
         let gone = end.offset < committed || self.durable.is_some_and(|d| d.is_gone(end.last, end.offset));
         if !gone {
-            return Ok(());
+            return None;
         }
         let at =
             end.last.map_or(String::new(), |(base, bytes)| format!(" (segment {base}, byte {bytes}: {})", end.stop));
         let what = format!("it ends at offset {}{at}, but records behind that were committed", end.offset);
         let flushed = end.offset < self.recovery_point.unwrap_or(0) && *end.stop != Stop::End;
-        if profile == Profile::Kafka && !flushed {
-            context.observer.warn(&format!("{}: {what}", dir.path().display()));
-            return Ok(());
-        }
-        lost(dir, what, context)
+        Some(Loss { what, grave: profile == Profile::Native || flushed })
     }
 
-    /// A native log has no gaps: its log start is recorded before segments go, and each segment ends where the next one
-    /// begins. Looked at of the segments that are new since the last snapshot.
+    /// Refuses a log that has lost segments or pieces of them. Looked at are the segments that are new since the last snapshot.
     pub(in crate::snapshot) fn hold_segments<'s>(
         &self,
         first: Option<i64>,
         new: impl Iterator<Item = &'s SealedSegment>,
-        dir: &Dir,
+        (dir, profile): (&Dir, Profile),
         context: &Context<'_>,
     ) -> Result<()> {
-        if let (Some(start), Some(first)) = (self.log_start, first)
-            && start < first
-        {
-            lost(dir, format!("the offsets {start} to {} before its first segment are missing", first - 1), context)?;
+        if let Some(what) = self.loss_before(first, profile) {
+            lost(dir, what, context)?;
         }
         for segment in new {
-            let (base, next) = (segment.base(), segment.end());
-            let end = log::sealed_end(dir, base, next)?;
-            if end < next {
-                let last = next - 1;
-                lost(dir, format!("the offsets {end} to {last} behind its segment {base} are missing"), context)?;
+            if let Some(what) = loss_in(segment, dir, profile)? {
+                lost(dir, what, context)?;
             }
         }
         Ok(())
     }
+
+    /// A native log has no gaps: its log start is recorded before segments go.
+    pub(in crate::snapshot) fn loss_before(&self, first: Option<i64>, profile: Profile) -> Option<String> {
+        let (start, first) = (self.log_start?, first?);
+        let lost = profile == Profile::Native && start < first;
+        lost.then(|| format!("the offsets {start} to {} before its first segment are missing", first - 1))
+    }
+}
+
+/// What a log has lost.
+pub(in crate::snapshot) struct Loss {
+    pub(in crate::snapshot) what: String,
+    /// Whether no snapshot is to be taken of what is left.
+    pub(in crate::snapshot) grave: bool,
+}
+
+/// What a sealed segment has lost. Of a native log each ends where the next one begins. A broker's may end before, since
+/// compaction takes offsets out; but a batch that the file has only a part of was cut.
+pub(in crate::snapshot) fn loss_in(segment: &SealedSegment, dir: &Dir, profile: Profile) -> Result<Option<String>> {
+    let (base, next) = (segment.base(), segment.end());
+    let satisfies = |end: &SegmentEnd| match profile {
+        Profile::Native => end.offset >= next,
+        Profile::Kafka => end.stop.is_end(),
+    };
+    let end = log::segment_end(dir, base, satisfies)?;
+    Ok(match profile {
+        Profile::Native if end.offset < next => {
+            Some(format!("the offsets {} to {} behind its segment {base} are missing", end.offset, next - 1))
+        }
+        Profile::Kafka if matches!(end.stop, Stop::Torn { .. }) => {
+            let (offset, bytes) = (end.offset, end.bytes);
+            Some(format!("its sealed segment {base} was cut behind offset {offset}, at byte {bytes}: {}", end.stop))
+        }
+        Profile::Native | Profile::Kafka => None,
+    })
 }
 
 fn lost(dir: &Dir, what: String, context: &Context<'_>) -> Result<()> {

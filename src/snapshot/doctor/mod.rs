@@ -1,5 +1,6 @@
 //! What stands in the way of good snapshots: of a source and its store, of any directory, of the machine.
 
+mod losses;
 mod machine;
 mod sharing;
 mod source;
@@ -93,8 +94,9 @@ impl fmt::Display for Verdict {
 impl SnapshotManager {
     /// Looks at the source, at its store or the place where one would be, and at what this user may do there. What can be
     /// shared is found out by trying, in a directory that is removed again. Nothing else is written but the lock file of a native
-    /// log that has none yet, and of the files only
-    /// the manifests of the newest snapshot are read: [`verify`](Self::verify) tells of damage.
+    /// log that has none yet. Of the log the headers of each segment's last batches are read, held against the checkpoints and the
+    /// segment that follows as [`create`](Self::create) does it; of the store all records, and
+    /// the manifests of the newest snapshot: [`verify`](Self::verify) tells of damage.
     ///
     /// A directory that is no source is looked at as a place for one.
     ///
@@ -119,9 +121,11 @@ impl SnapshotManager {
         let source = match opened {
             Ok(source) => {
                 source::look(&source, &mut found, &self.config().observer)?;
+                losses::look(&source, self.config().clock.now(), &mut found, &self.config().observer)?;
                 Some(source)
             }
             Err(Error::Validation(ValidationError::NoSuchSource { path })) if self.find_store()?.is_some() => {
+                self.must_be_known()?;
                 let what = format!("{} is gone; what its snapshots hold can be restored", path.display());
                 found.note("source", what, None);
                 None

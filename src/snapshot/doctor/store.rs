@@ -5,9 +5,10 @@ use super::sharing;
 use super::source::holder;
 use crate::error::Result;
 use crate::fs::Dir;
+use crate::snapshot::known::holds_any;
 use crate::snapshot::manager::SnapshotManager;
 use crate::snapshot::source::Source;
-use crate::store::{LOCK, Record, Store, StoreName, UndoState};
+use crate::store::{LOCK, Record, Scope, Store, StoreName, UndoState};
 use crate::units::bytes;
 
 /// A disk that is full sooner is a problem, or worth knowing.
@@ -72,17 +73,20 @@ fn contents(manager: &SnapshotManager, store: &Store, found: &mut Checkup) -> Re
         let what = "snapshots.json is not what the directories say; the directories count";
         found.note("catalogue", what, Some("`cowlog repair SRC` writes it anew"));
     }
-    let records = manager.records(store)?;
-    let number = match records.len() {
-        1 => "1 snapshot".to_owned(),
-        n => format!("{n} snapshots"),
-    };
-    found.good("store", format!("{}: {number}", store.dir().path().display()));
+    let records = store.reconcile()?.catalogue.snapshots;
+    let (_, scope) = manager.scoped(store)?;
+    let own: Vec<&Record> = records.iter().filter(|record| scope.as_ref().is_none_or(|of| holds(record, of))).collect();
+    let number = plural(records.len());
+    let what = format!("{}: {number}", store.dir().path().display());
+    match &scope {
+        Some(of) => found.good("store", format!("{what}, all of which are looked at; {} of all of {of}", own.len())),
+        None => found.good("store", what),
+    }
     for record in &records {
         damaged(record, found);
     }
     let now = manager.config().clock.now();
-    match records.iter().rfind(|r| r.damaged.is_none()) {
+    match own.iter().rfind(|r| r.damaged.is_none()) {
         None => found.note("snapshots", "there is none that is whole", Some("`cowlog create SRC` takes one")),
         Some(newest) if newest.timestamp > now => {
             let what = format!("{} is of the future: the clock was set back, or was wrong then", newest.id);
@@ -96,11 +100,23 @@ fn contents(manager: &SnapshotManager, store: &Store, found: &mut Checkup) -> Re
             }
         }
     }
-    if !records.is_empty() && !records.iter().any(|r| r.verified.as_ref().is_some_and(|(_, _, ok)| *ok)) {
+    if !own.is_empty() && !own.iter().any(|r| r.verified.as_ref().is_some_and(|(_, _, ok)| *ok)) {
         let advice = Some("`cowlog verify SRC` reads every byte of the latest");
         found.note("snapshots", "none was ever verified in full", advice);
     }
     Ok(())
+}
+
+/// Whether it has all of a topic or partition, be it with more.
+fn holds(record: &Record, part: &Scope) -> bool {
+    record.scope.holds(part) && (*part == Scope::All || holds_any(record, part))
+}
+
+fn plural(snapshots: usize) -> String {
+    match snapshots {
+        1 => "1 snapshot".to_owned(),
+        n => format!("{n} snapshots"),
+    }
 }
 
 fn damaged(record: &Record, found: &mut Checkup) {

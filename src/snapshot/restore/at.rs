@@ -1,6 +1,7 @@
 //! Choosing a snapshot by time.
 
 use crate::error::{Result, ValidationError};
+use crate::snapshot::known;
 use crate::snapshot::manager::SnapshotManager;
 use crate::snapshot::outcome::SnapshotInfo;
 use crate::snapshot::set;
@@ -19,10 +20,12 @@ impl SnapshotManager {
         let store = self.store()?;
         let records: Vec<Record> = match part {
             Some(part) => {
-                let holds = |record: &Record| {
-                    record.scope.holds(part) && record.logs.iter().any(|log| part.has(&log.topic, log.partition))
-                };
-                self.records(&store)?.into_iter().filter(|record| *part == Scope::All || holds(record)).collect()
+                let all = self.records(&store)?;
+                if let Some(absent) = known::none_holds(&all, part) {
+                    return Err(absent.of(&store));
+                }
+                let holds = |record: &Record| record.scope.holds(part) && known::holds_any(record, part);
+                all.into_iter().filter(|record| *part == Scope::All || holds(record)).collect()
             }
             None => {
                 let (records, scope) = self.scoped(&store)?;

@@ -14,7 +14,7 @@ use super::record_json::RecordJson;
 use super::record_text;
 use crate::args::{self, Format};
 use crate::failure::{DONE, Failure};
-use crate::session::{Session, must_exist};
+use crate::session::Session;
 
 pub fn run(session: Session, args: args::Cat) -> Result<u8, Failure> {
     let format = match args.format {
@@ -33,7 +33,7 @@ pub fn run(session: Session, args: args::Cat) -> Result<u8, Failure> {
     };
     let at = At::from(fetched.as_ref().map_or(args.id.as_str(), |fetched| fetched.snapshot.id.as_str()));
     if at != At::Live {
-        must_exist(&manager)?;
+        manager.must_be_known()?;
     }
     let opened = manager.logs_at(at, args.part.scope().as_ref())?;
     let logs = selected(&opened, &args)?;

@@ -13,7 +13,7 @@ use super::record_json::RecordJson;
 use super::record_text;
 use crate::args;
 use crate::failure::{DONE, Failure};
-use crate::session::{Session, must_exist};
+use crate::session::Session;
 use crate::style::{Styles, printable};
 use crate::table::{Side, Table};
 use crate::units::{bytes, count, plural};
@@ -31,7 +31,7 @@ struct RecordLine<'a> {
 
 pub fn run(session: Session, args: args::Diff) -> Result<u8, Failure> {
     let manager = session.manager(&args.source.source)?;
-    must_exist(&manager)?;
+    manager.must_be_known()?;
     let (a, b) = (At::from(args.a.as_str()), At::from(args.b.as_str()));
     let comparison = manager.compare(a, b, args.part.scope().as_ref())?;
     session.progress.finish();

@@ -9,7 +9,7 @@ use super::create::offset;
 use super::space::between;
 use crate::args;
 use crate::failure::{DONE, Failure};
-use crate::session::{Session, must_exist};
+use crate::session::Session;
 use crate::table::{Cell, Side, Table, Tone};
 use crate::units::{age, bytes, count, millis_of, plural};
 
@@ -27,10 +27,15 @@ pub fn run(session: Session, args: args::List) -> Result<u8, Failure> {
     }
     // The command line has one or the other.
     let manager = session.manager(&args.source.unwrap_or_default())?;
-    must_exist(&manager)?;
     let snapshots = match args.part.scope() {
-        Some(part) => manager.holding(&part)?,
-        None => manager.list()?,
+        Some(part) => {
+            manager.part(part.clone())?.must_be_known()?;
+            manager.holding(&part)?
+        }
+        None => {
+            manager.must_be_known()?;
+            manager.list()?
+        }
     };
     let space = if args.space && !snapshots.is_empty() { manager.space()?.snapshots } else { Vec::new() };
     let space: BTreeMap<&str, &SnapshotSpace> = space.iter().map(|of_one| (of_one.id.as_str(), of_one)).collect();

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::args;
 use crate::failure::{DONE, Failure};
-use crate::session::{Session, must_exist};
+use crate::session::Session;
 use crate::table::{Side, Table};
 use crate::units::{age, count};
 
@@ -26,7 +26,7 @@ struct Shown {
 
 pub fn run(session: Session, args: args::Topics) -> Result<u8, Failure> {
     let manager = TopicManager::open_with(&args.source, session.config.clone())?;
-    must_exist(manager.everything())?;
+    manager.everything().must_be_known()?;
     let snapshots = manager.everything().list()?;
     let mut topics: Vec<Shown> =
         manager.topics()?.into_iter().map(|t| shown(t.name, t.partitions, &snapshots)).collect();

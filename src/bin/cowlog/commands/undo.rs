@@ -9,13 +9,16 @@ use cowlog::store::UndoState;
 use crate::args;
 use crate::failure::{DONE, Failure, IN_PART, INTERRUPTED};
 use crate::output;
-use crate::session::{Session, must_exist};
+use crate::session::Session;
 use crate::style::printable;
 use crate::units::{bytes, plural};
 
 pub fn run(session: Session, args: args::Undo) -> Result<u8, Failure> {
     let manager = session.manager(&args.source.source)?;
-    must_exist(&manager)?;
+    // What stands there now may be neither a log nor a data directory.
+    if !manager.source().exists() {
+        manager.must_be_known()?;
+    }
     if args.list {
         let kept = manager.undo_list()?;
         return report(&session, &kept, "kept");
