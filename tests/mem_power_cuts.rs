@@ -117,6 +117,7 @@ enum Done {
     Restored,
     Pinned(String),
     Between,
+    Forked,
     Nothing,
 }
 
@@ -154,12 +155,19 @@ const LIKE_RESTORE: &[(&str, Operation)] = &[
         Ok(Done::Between)
     }),
     ("fork", |fs| {
-        for (fork, _) in manager(fs)?.fork("latest", &ForkOptions::to(TARGET))? {
+        for (fork, _) in manager(fs)?.fork("latest", &ForkOptions::to(TARGET).count(FORKS))? {
             fork.keep();
         }
-        Ok(Done::Restored)
+        Ok(Done::Forked)
     }),
 ];
+
+const FORKS: u32 = 2;
+
+fn forks(fs: &MemFs) -> Vec<String> {
+    let named = (1..=FORKS).map(|n| format!("{TARGET}-{n}"));
+    named.filter(|name| Dir::open_on(arc(fs), name).is_ok()).collect()
+}
 
 fn check(fs: &MemFs, case: &str, expected: &Expected, live: &[u8], outcome: &Result<Done>, may_go: &[String]) {
     let manager = manager(fs).unwrap();
@@ -186,7 +194,21 @@ fn check(fs: &MemFs, case: &str, expected: &Expected, live: &[u8], outcome: &Res
             assert!(listed.iter().any(|s| s.id == *id && s.pinned), "{case}: a pin was acknowledged")
         }
         Ok(Done::Between) => assert!(Dir::open_on(arc(fs), BETWEEN).is_ok(), "{case}: it was acknowledged"),
+        Ok(Done::Forked) => assert_eq!(forks(fs).len(), FORKS as usize, "{case}: the forks were acknowledged"),
         Ok(Done::Nothing) | Err(_) => {}
+    }
+    let there = forks(fs);
+    assert!(there.is_empty() || outcome.is_ok() || !case.contains("errno"), "{case}: {there:?} after an error");
+    for name in &there {
+        assert!(content(fs, name) == *expected.values().last().unwrap(), "{case}: {name} is not whole");
+    }
+    if case.starts_with("fork") {
+        // The next one sweeps what this one left, though it makes fewer.
+        let root = Dir::open_on(arc(fs), "/").unwrap();
+        there.iter().for_each(|name| root.remove_tree(name.trim_start_matches('/')).unwrap());
+        drop(manager.fork("latest", &ForkOptions::to(TARGET).count(1)).unwrap());
+        let left: Vec<_> = root.list().unwrap().into_iter().map(|e| e.name.into_string().unwrap()).collect();
+        assert!(left.iter().all(|name| !name.ends_with(".restoring")), "{case}: {left:?}");
     }
     if let Ok(dir) = Dir::open_on(arc(fs), BETWEEN) {
         let reader = LogReader::open_on(dir).unwrap();

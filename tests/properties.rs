@@ -8,7 +8,9 @@ use std::time::Duration;
 use cowlog::fs::mem::{Abilities, MemFs};
 use cowlog::fs::{Dir, Fs, OsFs};
 use cowlog::log::{Log, LogConfig, LogReader};
-use cowlog::snapshot::{Bound, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{
+    Bound, ForkOptions, HealOptions, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager,
+};
 use cowlog::{BatchBuilder, Result};
 use proptest::prelude::*;
 
@@ -36,6 +38,17 @@ enum Op {
         until: Option<u8>,
         since: Option<u8>,
     },
+    /// So many, of which one is written to.
+    Fork {
+        which: u8,
+        count: u8,
+    },
+    /// After a file of one was removed, or replaced by one with a bit flipped.
+    Heal {
+        which: u8,
+        file: u8,
+        flip: bool,
+    },
     Verify(u8),
     Repair,
     /// In milliseconds.
@@ -56,6 +69,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1..4u8).prop_map(Op::Prune),
         3 => (any::<u8>(), prop::option::of(any::<u8>()), prop::option::of(any::<u8>()))
             .prop_map(|(which, until, since)| Op::Restore { which, until, since }),
+        1 => (any::<u8>(), 1..4u8).prop_map(|(which, count)| Op::Fork { which, count }),
+        1 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(which, file, flip)| Op::Heal { which, file, flip }),
         1 => any::<u8>().prop_map(Op::Verify),
         1 => Just(Op::Repair),
         1 => (-5_000_000..5_000_000i32).prop_map(Op::Clock),
@@ -238,6 +253,16 @@ impl World {
                     self.check_restore(&id, until, since);
                 }
             }
+            Op::Fork { which, count } => {
+                if let Some(id) = self.which(*which) {
+                    self.check_forks(&id, *count);
+                }
+            }
+            Op::Heal { which, file, flip } => {
+                if let Some(id) = self.which(*which) {
+                    self.check_heal(&id, *file, *flip);
+                }
+            }
             Op::Verify(at) => {
                 if let Some(id) = self.which(*at) {
                     let report = self.manager().verify(&id, Level::Deep).unwrap();
@@ -294,12 +319,56 @@ impl World {
         self.root.remove_tree(&name).unwrap();
     }
 
+    fn check_forks(&mut self, id: &str, count: u8) {
+        let options = ForkOptions::to(self.root.path().join("fork")).count(count.into());
+        let forks = self.manager().fork(id, &options).unwrap();
+        assert_eq!(forks.len(), usize::from(count));
+        let expected = &self.snapshots[id];
+        let first = self.root.open_dir("fork-1").unwrap();
+        let mut log = Log::open_on(first, log_config(None)).unwrap();
+        let more = BatchBuilder::new().record(1, None, Some(b"more")).build().unwrap();
+        assert_eq!(log.append(more).unwrap(), expected.end);
+        log.close().unwrap();
+        // What is written to one reaches neither the others nor the snapshot.
+        for n in 2..=count {
+            let other = Records::read(self.root.open_dir(format!("fork-{n}")).unwrap()).unwrap();
+            assert_eq!(other, *expected, "{id}, fork {n}");
+        }
+        drop(forks);
+        assert!(self.root.try_stat("fork-1").unwrap().is_none());
+        assert!(self.manager().verify(id, Level::Full).unwrap().ok);
+    }
+
+    fn check_heal(&mut self, id: &str, at: u8, flip: bool) {
+        let snapshot = self.root.open_dir(format!("log/.snapshots/{id}")).unwrap();
+        let files = self.manager().manifest(id).unwrap().manifest.files;
+        let file = &files[usize::from(at) % files.len()];
+        let mut bytes = snapshot.read(&file.path, 1 << 20).unwrap();
+        let spare = self.root.make_dir("spare", 0o755).unwrap();
+        write(&spare, &file.path, &bytes);
+        snapshot.unlink(&file.path).unwrap();
+        if let (true, Some(byte)) = (flip, bytes.get_mut(usize::from(at) * 7)) {
+            *byte ^= 1;
+            write(&snapshot, &file.path, &bytes);
+        }
+        let healed = self.manager().heal(&HealOptions::one(id).from(self.root.path().join("spare"))).unwrap();
+        let mended: Vec<_> = healed.mended.iter().map(|m| (m.id.as_str(), m.path.as_str())).collect();
+        assert!(mended == [(id, file.path.as_str())] && healed.not_mended.is_empty(), "{healed:?}");
+        let report = self.manager().verify(id, Level::Deep).unwrap();
+        assert!(report.ok && report.extra.is_empty(), "{report:#?}");
+        self.root.remove_tree("spare").unwrap();
+    }
+
     fn check(&mut self) {
         assert_eq!(self.log().log_end_offset(), self.live.end);
         assert_eq!(self.log().log_start_offset(), self.live.start);
         let listed: Vec<String> = self.manager().list().unwrap().into_iter().map(|s| s.id).collect();
         assert_eq!(listed, self.snapshots.keys().cloned().collect::<Vec<_>>());
     }
+}
+
+fn write(dir: &Dir, name: &str, bytes: &[u8]) {
+    dir.open_file(name, cowlog::fs::Open::CreateNew(0o644)).unwrap().write_all_at(bytes, 0).unwrap();
 }
 
 fn run(fs: Arc<dyn Fs>, root: Dir, ops: &[Op]) {

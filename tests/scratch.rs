@@ -219,3 +219,33 @@ fn a_fork_of_a_filesystem_in_memory_takes_less_than_100_microseconds() {
     let first: Arc<dyn Fs> = Arc::new(fs);
     assert_eq!(LogReader::open_on(Dir::open_on(first, "/log").unwrap()).unwrap().log_end(), end);
 }
+
+/// What a dead one left goes with the next to the same name, which makes fewer; what is held, or is another's, stays.
+#[test]
+fn what_a_fork_that_died_left_is_swept_by_the_next() {
+    let (temp, log) = temp();
+    make_log(&log, 40);
+    let manager = manager(&log);
+    manager.create().run().unwrap();
+    let place = temp.path().join("place");
+    std::fs::create_dir(&place).unwrap();
+    let left = |name: &str| {
+        let left = place.join(name);
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join("x"), "x").unwrap();
+        left
+    };
+    let [second, seventh, other, held] =
+        [".fork-2.restoring", ".fork-7.restoring", ".forks-7.restoring", ".fork-8.restoring"].map(left);
+    let holder = std::fs::File::open(&held).unwrap();
+    fs2::FileExt::lock_exclusive(&holder).unwrap();
+    let made = manager.fork("latest", &ForkOptions::to(place.join("fork")).count(1)).unwrap();
+    assert!(!second.exists() && !seventh.exists(), "nobody holds them");
+    assert!(other.exists() && held.exists(), "of another name, and alive");
+    drop(made);
+    assert_eq!(names(&place), 2);
+    // One that is in the way is found after the others were made: none of them remains.
+    std::fs::create_dir(place.join("fork-3")).unwrap();
+    manager.fork("latest", &ForkOptions::to(place.join("fork")).count(3)).unwrap_err();
+    assert_eq!(names(&place), 3);
+}

@@ -11,11 +11,13 @@ use cowlog::error::Kind;
 use cowlog::fs::mem::{Abilities, MemFs, Op};
 use cowlog::fs::{Dir, Fs};
 use cowlog::log::{BatchBuilder, Log, LogConfig, LogReader};
-use cowlog::snapshot::{Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
+use cowlog::snapshot::{ForkOptions, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager};
 
 const LOG: &str = "/log";
 const STORE: &str = "/log/.snapshots";
 const TARGET: &str = "/restored";
+/// A restore's, and those of forks.
+const TARGETS: [&str; 3] = [TARGET, "/restored-1", "/restored-2"];
 const STEPS: usize = 40;
 
 /// What is done, and what goes wrong meanwhile.
@@ -61,6 +63,7 @@ pub enum What {
     Restore(u8),
     Verify(u8),
     Repair,
+    Fork(u8),
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -292,6 +295,15 @@ impl World {
                 assert_eq!(self.read(TARGET), self.snapshots[&id], "the restored {id}");
                 Ok(())
             }
+            What::Fork(which) => {
+                let Some(id) = self.choose(which) else { return Ok(()) };
+                let forks = self.manager()?.fork(&id, &ForkOptions::to(TARGET).count(2))?;
+                for (fork, _) in forks {
+                    let fork = fork.keep();
+                    assert_eq!(self.read(&fork.path().to_string_lossy()), self.snapshots[&id], "a fork of {id}");
+                }
+                Ok(())
+            }
             What::Verify(which) => {
                 let Some(id) = self.choose(which) else { return Ok(()) };
                 let report = self.manager()?.verify(&id, Level::Full)?;
@@ -391,8 +403,8 @@ impl World {
         assert_eq!((found.start, found.records.as_slice()), (start, &self.live[from..end]), "the log's records");
         self.live.truncate(end);
         (self.floor, self.start) = (end, (start, start));
-        if Dir::open_on(self.arc(), TARGET).is_ok() {
-            let found = self.read(TARGET);
+        for target in TARGETS.iter().filter(|target| Dir::open_on(self.arc(), target).is_ok()) {
+            let found = self.read(target);
             let known = self.snapshots.values().chain(self.doubtful.values()).any(|c| *c == found);
             assert!(known, "what stands at the target is no snapshot's: {found:?}");
         }
@@ -402,7 +414,8 @@ impl World {
     /// For good: in part it must not come back.
     fn remove_target(&self) {
         let root = Dir::open_on(self.arc(), "/").expect("the root");
-        root.remove_tree("restored").and_then(|()| root.sync()).expect("nothing fails any more");
+        let all = TARGETS.iter().try_for_each(|target| root.remove_tree(target.trim_start_matches('/')));
+        all.and_then(|()| root.sync()).expect("nothing fails any more");
     }
 
     fn check_all(&mut self, level: Level) {

@@ -106,7 +106,7 @@ impl ObjectStore for Client {
             for location in &locations {
                 server.objects.delete(location).await?;
             }
-            Ok(futures_util::stream::iter(locations.into_iter().map(Ok)))
+            Ok::<_, object_store::Error>(futures_util::stream::iter(locations.into_iter().map(Ok)))
         })
         .try_flatten()
         .boxed()

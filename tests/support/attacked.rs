@@ -70,6 +70,12 @@ impl Stage {
         self.dir.join("restored")
     }
 
+    /// Those that are there.
+    fn forks(&self) -> Vec<PathBuf> {
+        let numbered = (1..=3).map(|n| self.dir.join(format!("restored-{n}")));
+        numbered.filter(|fork| fork.exists()).collect()
+    }
+
     pub fn ids(&self) -> BTreeSet<String> {
         self.manager().list().expect("a list").into_iter().map(|s| s.id).collect()
     }
@@ -85,6 +91,7 @@ impl Stage {
             manager.delete(&oldest).expect("deleted");
         }
         let _ = std::fs::remove_dir_all(self.target());
+        self.forks().iter().for_each(|fork| std::fs::remove_dir_all(fork).expect("it goes"));
         self.bring_back();
     }
 
@@ -116,7 +123,8 @@ impl Stage {
         match verb {
             "create" => command.arg("--force"),
             "copy" => command.args(["--force", "--method", "copy"]),
-            "restore" | "fork" => command.args(["latest", "--to"]).arg(self.target()),
+            "restore" => command.args(["latest", "--to"]).arg(self.target()),
+            "fork" => command.args(["latest", "--count", "3", "--to"]).arg(self.target()),
             "replace" => command.args(["latest", "--replace"]),
             "undo" => {
                 self.manager().restore_id("latest", RestoreOptions::replace()).expect("replaced");
@@ -231,15 +239,20 @@ pub fn check(stage: &Stage, verb: &str, before: &BTreeSet<String>, ended: bool, 
         assert!(snapshot.pinned || !(oldest && ended), "{told}: the pin was acknowledged");
         manager.set_pinned(&snapshot.id, false).unwrap_or_else(|e| panic!("{told}: {e}"));
     }
-    if stage.target().exists() {
-        let restored = contents(&stage.target());
-        let latest = after.last().expect("one");
-        let mut wanted = contents(&stage.store().join(latest));
-        wanted.retain(|name, _| !["manifest.json", "manifest.b3", "state.json"].contains(&name.as_str()));
-        assert!(restored == wanted, "{told}: the target is not whole");
-        std::fs::remove_dir_all(stage.target()).expect("it goes");
-    } else {
-        assert!(!(["restore", "fork"].contains(&verb) && ended), "{told}: the target was acknowledged");
+    let latest = after.last().expect("one");
+    let mut wanted = contents(&stage.store().join(latest));
+    wanted.retain(|name, _| !["manifest.json", "manifest.b3", "state.json"].contains(&name.as_str()));
+    let (forks, target) = (stage.forks(), Some(stage.target()).filter(|target| target.exists()));
+    assert!(verb != "restore" || !ended || target.is_some(), "{told}: the target was acknowledged");
+    for made in forks.iter().chain(&target) {
+        assert!(contents(made) == wanted, "{told}: {} is not whole", made.display());
+        std::fs::remove_dir_all(made).expect("it goes");
+    }
+    if verb == "fork" {
+        assert!(!ended || forks.len() == 3, "{told}: the forks were acknowledged");
+        stage.run("fork", told);
+        assert_eq!(stage.forks().len(), 3, "{told}");
+        stage.forks().iter().for_each(|fork| std::fs::remove_dir_all(fork).expect("it goes"));
     }
     // The next ones of the real binary work, and sweep what the dead one left.
     stage.run("create", told);

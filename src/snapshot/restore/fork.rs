@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Filled;
 use super::options::{Detach, RestoreOptions};
 use super::plan;
-use super::target::Target;
+use super::target::{Target, remove_hidden, sweep_restores};
 use crate::error::{Result, ValidationError};
 use crate::fs::Dir;
 use crate::snapshot::manager::SnapshotManager;
@@ -48,7 +48,7 @@ impl Fork {
 impl Drop for Fork {
     fn drop(&mut self) {
         if !self.kept {
-            let _ = self.place.remove_tree(&self.name);
+            remove_hidden(&self.place, &self.name);
         }
     }
 }
@@ -104,9 +104,11 @@ impl SnapshotManager {
     /// filesystem cannot share blocks they are copies, with a warning. No file is ever a hard link of the snapshot's.
     ///
     /// The snapshot's manifests are held against each other and the catalogue, and presence and size of its files against
-    /// them; bytes are read where [`ForkOptions::verify`] asks for it. After `Ok` each fork is whole and durable; before, none
-    /// has its name, and after an error none is there. After a crash those are there that had been made, each of them whole, and a
-    /// hidden directory of the one that was being made, which the next restore or fork to its name removes.
+    /// them; bytes are read where [`ForkOptions::verify`] asks for it. After `Ok` each fork is whole and durable. All of them are made,
+    /// and made durable, in hidden directories beside the target before the first gets its name, and then get them one right after the other.
+    /// After an error none is there. After a crash none is, or, where it came between these renames, some of them, each
+    /// whole. The hidden directories that are left then are removed by the next fork to the same name, of whatever count; the
+    /// observer is told.
     /// What a broker will do to a fork of its logs, [`surprises`](Self::surprises) tells; here nobody looks.
     ///
     /// # Errors
@@ -135,17 +137,43 @@ impl SnapshotManager {
         damage.extend(if options.verify { self.examine_all(&loaded)? } else { self.examine_quickly(&loaded)? });
         self.refuse(&store, &loaded, damage)?;
         self.tell_of_known(&store, id, |kind| !options.verify || kind.is_of_content());
-        let mut forks = Vec::with_capacity(targets.len());
+        self.sweep_forks(options)?;
+        let mut staged = Vec::with_capacity(targets.len());
         for path in targets {
             let target = Target::begin(self.fs(), &path, plan::is_one_log(&loaded), &self.deadline())?;
             let wanted = RestoreOptions { target: path, ..wanted.clone() };
             let Filled { restored, .. } = self.fill(&store, &loaded, &wanted, true, target.dir())?;
-            let (place, name) = target.place();
-            target.publish()?;
-            let dir = place.open_dir(&name)?;
-            forks.push((Fork::new(place, name, dir), restored));
+            staged.push((target, restored));
         }
+        self.config().observer.check()?;
+        let mut forks = Vec::with_capacity(staged.len());
+        for (target, restored) in &mut staged {
+            let (place, name) = target.place();
+            target.appear()?;
+            let dir = place.open_dir(&name)?;
+            forks.push((Fork::new(place, name, dir), restored.clone()));
+        }
+        // They have one parent.
+        staged.last().map_or(Ok(()), |(target, _)| target.settle())?;
         Ok(forks)
+    }
+
+    /// Of several, those that another count would not take for its own.
+    fn sweep_forks(&self, options: &ForkOptions) -> Result<()> {
+        let path = self.fs().canonical(&options.target);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return Ok(());
+        };
+        let is_numbered = |of: &str| {
+            let number = of.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+            number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let swept = sweep_restores(&Dir::open_on(self.fs().clone(), parent)?, is_numbered)?;
+        if !swept.is_empty() {
+            let swept = swept.join(", ");
+            self.config().observer.warn(&format!("removed what a fork that died had left: {swept}"));
+        }
+        Ok(())
     }
 }
 

@@ -88,6 +88,12 @@ impl Target {
 
     /// The commit point. Everything inside is durable already; after `Ok` the name is too.
     pub(in crate::snapshot) fn publish(mut self) -> Result<()> {
+        self.appear()?;
+        self.settle()
+    }
+
+    /// Gives it its name, which is durable once it is [settled](Self::settle): that does for all that have the same parent.
+    pub(in crate::snapshot) fn appear(&mut self) -> Result<()> {
         match self.place.rename(&self.staging, &self.parent, &self.name, Rename::NoReplace) {
             Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(self.exists());
@@ -95,6 +101,10 @@ impl Target {
             other => other?,
         }
         self.published = true;
+        Ok(())
+    }
+
+    pub(in crate::snapshot) fn settle(&self) -> Result<()> {
         self.parent.sync()?;
         self.place.sync()
     }
@@ -172,6 +182,19 @@ pub(super) fn place_of(parent: &Dir, name: &OsStr) -> Result<(Dir, OsString)> {
     Ok((place, staging))
 }
 
+/// Removes a directory, as far as it can be removed. First it gets the name that it had while it was made: whoever dies meanwhile
+/// leaves nothing that looks whole, and what the next one to that name removes.
+pub(in crate::snapshot) fn remove_hidden(parent: &Dir, name: &OsStr) {
+    let hidden = place_of(parent, name).and_then(|(place, staging)| {
+        parent.rename(name, &place, &staging, Rename::NoReplace)?;
+        Ok((place, staging))
+    });
+    let _ = match hidden {
+        Ok((place, staging)) => place.remove_tree(staging),
+        Err(_) => parent.remove_tree(name),
+    };
+}
+
 /// Removes what a restore to `name` in `parent` left that died on the way; nothing where there is none, or where it is
 /// alive. Returns whether there was one.
 pub fn sweep_restore(parent: &Dir, name: impl AsRef<OsStr>) -> Result<bool> {
@@ -182,6 +205,24 @@ pub fn sweep_restore(parent: &Dir, name: impl AsRef<OsStr>) -> Result<bool> {
     let Some(_dead) = lock_if_there(&place, &staging)? else { return Ok(false) };
     place.remove_tree(&staging)?;
     Ok(true)
+}
+
+/// Removes what restores to names in `parent` left that died on the way, of those names that are meant. Gives what was
+/// removed; what may not be, whoever wants that name is told.
+pub(in crate::snapshot) fn sweep_restores(parent: &Dir, is_meant: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let (place, _) = place_of(parent, OsStr::new(""))?;
+    let mut swept = Vec::new();
+    for entry in place.list()? {
+        let Some(hidden) = entry.name.to_str() else { continue };
+        let name = hidden.strip_prefix('.').and_then(|rest| rest.strip_suffix(RESTORING));
+        if name.is_some_and(&is_meant)
+            && let Ok(Some(_dead)) = lock_if_there(&place, &entry.name)
+            && place.remove_tree(&entry.name).is_ok()
+        {
+            swept.push(hidden.to_owned());
+        }
+    }
+    Ok(swept)
 }
 
 /// `None` where it exists, or where another restore took it for one of the dead before it was locked.
