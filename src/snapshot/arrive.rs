@@ -1,5 +1,6 @@
 //! A snapshot that comes from elsewhere.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::create::staging::StagedSnapshot;
@@ -131,7 +132,9 @@ impl SnapshotManager {
         })?;
         let path = self.fs().canonical(path);
         inside::refuse_store(self.fs(), &path)?;
-        Store::open_or_make(self.fs().clone(), &path, 0o700)
+        // Where there is no source, it belongs to whoever owns the place.
+        let above = Dir::open_on(self.fs().clone(), path.parent().unwrap_or(Path::new("/")))?.stat_self()?;
+        Store::open_or_make(self.fs().clone(), &path, &above)
     }
 
     /// Restores a snapshot that comes from elsewhere, by the rules of [`restore`](Self::restore). `fill` makes its
