@@ -115,6 +115,13 @@ fn a_bad_configuration_is_refused_with_the_line() {
         (format!("{head}every = \"1h\"\n[[source]]\npath = \"/p\"\nevery = \"1h\"\n"), 5, "two sources are called"),
         (format!("{head}every = \"1h\"\n[[source]]\nname = \"q\"\npath = \"/p\"\nevery = \"1h\"\n"), 5, "named twice"),
         (format!("{head}every = \"1h\"\nkeep = {{ retention = \"long\" }}\n"), 5, "not a time"),
+        (format!("{head}every = \"1h\"\noffsite = {{ to = \"elsewhere\" }}\n"), 5, "neither a URL nor"),
+        (
+            format!("{head}every = \"1h\"\noffsite = {{ to = \"/e\", recipients = [\"age1x\"] }}\n"),
+            5,
+            "no age recipient",
+        ),
+        (format!("{head}offsite = {{ to = \"s3://b/p\" }}\n"), 4, "`offsite` needs"),
         (format!("{head}every = 1h\n"), 4, ""),
     ] {
         let error = parse(&text).expect_err(&text).to_string();
@@ -445,6 +452,55 @@ fn a_budget_reads_a_piece_of_everything() {
     let read = read.lock().unwrap();
     assert!(read.len() > 2 && read.iter().map(|(_, bytes, _)| bytes).sum::<u64>() == read[0].2, "{read:?}");
     assert!(snaps.list().unwrap().iter().all(|s| s.verified.as_ref().is_some_and(|v| v.ok)));
+}
+
+/// Every snapshot that is taken is carried elsewhere; where that fails it is tried again, and nothing else waits for it.
+#[test]
+fn what_is_taken_is_carried_elsewhere() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().to_str().unwrap();
+    append(&temp.path().join("log"), 25);
+    let offsite = "offsite = { to = \"DIR/elsewhere\", host = \"here\", retry = \"1s\" }".replace("DIR", dir);
+    let text = format!("state = \"{dir}/state\"\n[[source]]\npath = \"{dir}/log\"\nevery = \"1s\"\n{offsite}");
+    // A file stands where the directory is to be made.
+    fs::write(temp.path().join("elsewhere"), "").unwrap();
+    let run = || {
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let telling = ended.clone();
+        let scheduler = Scheduler::new(parse(&text).unwrap(), SnapshotConfig::default(), move |told| {
+            if let Told::Ended(ran) = told {
+                telling.lock().unwrap().push((ran.task, ran.result.is_ok()));
+            }
+        })
+        .unwrap();
+        scheduler.run_once();
+        let ended = ended.lock().unwrap().clone();
+        (ended, scheduler.memory().sources.remove("log").unwrap())
+    };
+    let (ended, memory) = run();
+    assert_eq!(ended, [(Task::Create, true), (Task::Push, false)]);
+    let past = &memory.tasks[&Task::Push];
+    assert!(past.failing.is_some() && past.retry_at.is_some() && memory.push.is_none(), "{memory:?}");
+
+    // It is tried again after its pause, which is of no interest here.
+    fs::remove_file(temp.path().join("elsewhere")).unwrap();
+    fs::remove_dir_all(temp.path().join("state")).unwrap();
+    let (ended, memory) = run();
+    assert_eq!(ended, [(Task::Create, true), (Task::Push, true)]);
+    let report = memory.push.unwrap();
+    assert_eq!((report.pushed, memory.tasks[&Task::Push].failing.is_none()), (2, true), "{report:?}");
+    let remote = cowlog::offsite::Remote::open(&format!("{dir}/elsewhere"), Default::default()).unwrap();
+    let there: Vec<_> = remote.list_of("here/log").unwrap().into_iter().map(|s| s.info.id).collect();
+    let here: Vec<_> = SnapshotManager::open(temp.path().join("log")).unwrap().list().unwrap();
+    assert_eq!(there, here.into_iter().map(|s| s.id).collect::<Vec<_>>());
+    assert_eq!(there.last(), Some(&report.id));
+    // Nothing is due again before the next snapshot.
+    let source = &parse(&text).unwrap().sources[0];
+    let mut memory = SourceMemory { push: None, ..memory };
+    assert_eq!(cowlog::schedule::plan::due_at(source, Task::Push, &memory, i64::MAX / 2), None);
+    let created = memory.tasks.get_mut(&Task::Create).unwrap();
+    created.succeeded = Some(created.succeeded.unwrap() + 5_000);
+    assert!(cowlog::schedule::plan::due_at(source, Task::Push, &memory, i64::MAX / 2).is_some());
 }
 
 /// What was found damaged stays a failure while it is there, however many others are whole.

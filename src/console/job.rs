@@ -18,11 +18,19 @@ pub enum JobTask {
     Delete,
     Prune,
     Drill,
+    Push,
 }
 
 impl JobTask {
-    pub(super) const ALL: [JobTask; 6] =
-        [JobTask::Create, JobTask::Verify, JobTask::Restore, JobTask::Delete, JobTask::Prune, JobTask::Drill];
+    pub(super) const ALL: [JobTask; 7] = [
+        JobTask::Create,
+        JobTask::Verify,
+        JobTask::Restore,
+        JobTask::Delete,
+        JobTask::Prune,
+        JobTask::Drill,
+        JobTask::Push,
+    ];
 }
 
 impl From<Task> for JobTask {
@@ -31,6 +39,7 @@ impl From<Task> for JobTask {
             Task::Create => JobTask::Create,
             Task::Verify => JobTask::Verify,
             Task::Drill => JobTask::Drill,
+            Task::Push => JobTask::Push,
         }
     }
 }

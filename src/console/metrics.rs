@@ -75,6 +75,7 @@ pub(super) struct Metrics {
     failing: Number<OfTask>,
     drill_age: Number<OfSource>,
     drill_ok: Number<OfSource>,
+    offsite: Number<OfSource>,
     running: Gauge,
     ended: Family<Ended, Counter>,
     failed: Family<Failed, Counter>,
@@ -99,6 +100,7 @@ impl Metrics {
             failing: Family::default(),
             drill_age: Family::default(),
             drill_ok: Family::default(),
+            offsite: Family::default(),
             running: Gauge::default(),
             ended: Family::default(),
             failed: Family::default(),
@@ -136,6 +138,8 @@ impl Metrics {
             m.drill_age.clone(),
         );
         r.register("drill_ok", "1 where the last restore drill went well, or else 0", m.drill_ok.clone());
+        let elsewhere = "Age of the newest snapshot that is elsewhere, of a source whose snapshots are carried there";
+        r.register_with_unit("offsite_snapshot_age", elsewhere, Unit::Seconds, m.offsite.clone());
         r.register("jobs_running", "Jobs that are being done", m.running.clone());
         r.register("jobs", "Jobs that have ended, by how", m.ended.clone());
         r.register("job_failures", "Jobs that have failed, by the family of the error", m.failed.clone());
@@ -188,6 +192,7 @@ impl Metrics {
             &self.free,
             &self.drill_age,
             &self.drill_ok,
+            &self.offsite,
         ] {
             family.clear();
         }
@@ -234,6 +239,9 @@ impl Metrics {
         }
         if let Some(drill) = &source.drill {
             set(&self.drill_age, age(drill.at_ms));
+        }
+        if let Some(push) = &source.offsite {
+            set(&self.offsite, age(push.timestamp_ms));
         }
         for task in source.tasks() {
             let failing = is(task.is_failing());

@@ -65,6 +65,7 @@ fn outcome(ran: &Ran) -> Outcome {
             }
             Outcome { result: Some(result), error: None }
         }
+        Ok(schedule::Outcome::Push { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },
         Ok(schedule::Outcome::Verify { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },
         Ok(schedule::Outcome::Scrub { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },
         Ok(schedule::Outcome::Drill { report }) => Outcome { result: json(serde_json::to_value(report)), error: None },

@@ -8,7 +8,7 @@ use super::auth::Caller;
 use super::jobs::{JobTask, New};
 use super::problem::Problem;
 use crate::fs::Dir;
-use crate::schedule::{Config, DrillReport, Memory, SourceConfig, SourceMemory, Task, plan};
+use crate::schedule::{Config, DrillReport, Memory, Offsite, PushReport, SourceConfig, SourceMemory, Task, plan};
 use crate::snapshot::{SnapshotInfo, SnapshotManager};
 use crate::store::{IdQuery, Scope, SnapshotId};
 
@@ -56,6 +56,9 @@ pub(super) struct Source {
     /// The last restore drill that went well.
     #[schema(required)]
     pub(super) drill: Option<LastDrill>,
+    /// The last push that went well: what is elsewhere.
+    #[schema(required)]
+    pub(super) offsite: Option<LastPush>,
     /// Why the source or its snapshots cannot be read.
     #[schema(required)]
     error: Option<Problem>,
@@ -95,6 +98,26 @@ impl From<DrillReport> for LastDrill {
     fn from(report: DrillReport) -> LastDrill {
         let DrillReport { id, at, logs, batches, bytes, restore_ms } = report;
         LastDrill { id, at_ms: at, logs, batches, bytes, restore_ms }
+    }
+}
+
+/// A push that went well: this snapshot and all before it were there then.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct LastPush {
+    /// Where: a URL or a directory.
+    to: String,
+    /// The newest snapshot that is there.
+    id: String,
+    /// When it was taken.
+    pub(super) timestamp_ms: i64,
+    /// When the push ended.
+    at_ms: i64,
+}
+
+impl LastPush {
+    fn of(offsite: &Offsite, report: &PushReport) -> LastPush {
+        let PushReport { id, timestamp, at, .. } = report.clone();
+        LastPush { to: offsite.to.clone(), id, timestamp_ms: timestamp, at_ms: at }
     }
 }
 
@@ -290,13 +313,21 @@ impl App {
             },
             tasks,
             drill: memory.drill.clone().map(LastDrill::from),
+            offsite: source
+                .offsite
+                .as_ref()
+                .zip(memory.push.as_ref())
+                .map(|(offsite, push)| LastPush::of(offsite, push)),
             error,
         }
     }
 }
 
 fn task_state(source: &SourceConfig, task: Task, memory: &SourceMemory, now: i64) -> Option<TaskState> {
-    let when = source.when(task)?.to_string();
+    if !source.has(task) {
+        return None;
+    }
+    let when = source.when(task).map_or_else(|| "after every snapshot".into(), ToString::to_string);
     let past = memory.tasks.get(&task).cloned().unwrap_or_default();
     let failing = past.failing.map(|f| FailingState { since_ms: f.since, why: f.why, kind: f.kind });
     Some(TaskState {

@@ -16,7 +16,7 @@ use super::sending::MEMORY;
 use crate::error::{Error, IntegrityError, Result, ValidationError};
 use crate::fs::{Dir, Open};
 use crate::snapshot::{Held, SnapshotManager};
-use crate::store::{DIGESTS, FileManifest, MANIFEST, Record, SnapshotId};
+use crate::store::{DIGESTS, FileManifest, MANIFEST, MAX_MANIFEST, Record, SnapshotId};
 
 /// What is pushed as what.
 #[derive(Debug, Clone)]
@@ -116,6 +116,8 @@ impl Remote {
                 ),
             }
             .into()),
+            // Pruned between the two requests.
+            Err(Error::Integrity(_)) if self.bucket.head(&key.object(DIGESTS))?.is_none() => Ok(false),
             Err(e) => Err(e),
         }
     }
@@ -204,17 +206,24 @@ impl Remote {
 
     /// Only if there is none; after `Ok` what is there are these bytes.
     fn put_manifest(&self, key: &SnapshotKey, name: &str, bytes: &[u8]) -> Result<()> {
+        const TRIES: u32 = 5;
         let object = key.object(name);
-        let put = self.bucket.put_new(&object, self.sealed(bytes.to_vec())?)?;
-        let there = self.bucket.get(&object, crate::store::MAX_MANIFEST)?.map(|there| self.unsealed(there));
-        if matches!(&there, Some(Ok(there)) if there == bytes) {
-            return Ok(());
+        let mut what = "";
+        for _ in 0..TRIES {
+            let put = self.bucket.put_new(&object, self.sealed(bytes.to_vec())?)?;
+            let there = self.bucket.get(&object, MAX_MANIFEST)?.map(|there| self.unsealed(there));
+            what = match (put, there) {
+                (_, Some(Ok(there))) if there == bytes => return Ok(()),
+                (Put::Exists, Some(_)) => "something else is there under its name",
+                (Put::Made, Some(_)) => "the server does not give back the bytes that it acknowledged",
+                // Pruned between the two requests, or lost.
+                (_, None) => {
+                    what = "the server does not have what it acknowledged, or somebody removes it all the time";
+                    continue;
+                }
+            };
+            break;
         }
-        let what = match (put, there) {
-            (Put::Exists, Some(_)) => "something else is there under its name",
-            (Put::Made, Some(_)) => "the server does not give back the bytes that it acknowledged",
-            (_, None) => "the server does not have what it acknowledged",
-        };
         let hint = Some("`cowlog verify --from` tells what is there; push under another `--name`".into());
         Err(IntegrityError { hint, ..IntegrityError::new(self.bucket.address(&object), what) }.into())
     }

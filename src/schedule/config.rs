@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::offsite::Offsite;
 use super::plan::Task;
 use super::raw_config::{RawConfig, Wrong};
 use super::serve::Serve;
@@ -62,6 +63,8 @@ pub struct SourceConfig {
     pub verify_budget: Option<Budget>,
     /// When the latest snapshot is restored, to see whether that works.
     pub drill: Option<Drill>,
+    /// Where its snapshots are carried to.
+    pub offsite: Option<Offsite>,
 }
 
 /// A restore drill.
@@ -74,10 +77,16 @@ pub struct Drill {
 }
 
 impl SourceConfig {
-    /// When a task comes round.
+    /// Whether there is such a task.
+    pub fn has(&self, task: Task) -> bool {
+        self.when(task).is_some() || task == Task::Push && self.offsite.is_some()
+    }
+
+    /// When a task comes round; `None` where it does not, or follows another one.
     pub fn when(&self, task: Task) -> Option<&When> {
         match task {
             Task::Create => self.create.as_ref(),
+            Task::Push => self.offsite.as_ref().and_then(|offsite| offsite.when.as_ref()),
             Task::Verify => self.verify.as_ref().map(|(when, _)| when),
             Task::Drill => self.drill.as_ref().map(|drill| &drill.when),
         }

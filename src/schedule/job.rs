@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::config::SourceConfig;
 use super::drill::{DrillReport, drill};
+use super::offsite::{PushReport, push};
 use super::plan::Task;
 use crate::error::{Error, IntegrityError, Result};
 use crate::fs::Dir;
@@ -24,6 +25,11 @@ pub enum Outcome {
         /// Why not all went that should have.
         #[serde(skip_serializing_if = "Option::is_none")]
         not_pruned: Option<String>,
+    },
+    /// Everything is elsewhere, too; `None` where there is no snapshot.
+    Push {
+        /// What was done.
+        report: Option<PushReport>,
     },
     /// A snapshot was verified and is whole; `None` where there is none.
     Verify {
@@ -48,6 +54,10 @@ pub(super) fn run(source: &SourceConfig, task: Task, base: &SnapshotConfig) -> R
     let manager = source.manager(base)?;
     match task {
         Task::Create => create(source, &manager),
+        Task::Push => {
+            let report = source.offsite.as_ref().map(|offsite| push(source, offsite, &manager)).transpose()?;
+            Ok(Outcome::Push { report: report.flatten() })
+        }
         Task::Verify => verify(source, &manager),
         Task::Drill => {
             let into = source.drill.as_ref().map_or(source.path.as_path(), |drill| drill.into.as_path());

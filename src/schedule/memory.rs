@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::drill::DrillReport;
+use super::offsite::PushReport;
 use super::plan::Task;
 use crate::error::{IntegrityError, Result, ValidationError};
 use crate::fs::{Dir, replace_file};
@@ -33,6 +34,9 @@ pub struct SourceMemory {
     /// The last restore drill that went well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillReport>,
+    /// The last push that went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushReport>,
 }
 
 /// What was done of one task. Times are milliseconds since 1970 UTC.
@@ -147,7 +151,7 @@ impl Memory {
     pub(super) fn keep(&mut self, config: &Config) {
         self.sources.retain(|name, memory| {
             let source = config.sources.iter().find(|source| source.name == *name);
-            memory.tasks.retain(|task, past| past.under_way || source.is_some_and(|s| s.when(*task).is_some()));
+            memory.tasks.retain(|task, past| past.under_way || source.is_some_and(|s| s.has(*task)));
             source.is_some() || !memory.tasks.is_empty()
         });
     }

@@ -14,6 +14,8 @@ use super::times::{When, millis};
 pub enum Task {
     /// Take a snapshot, then delete what the retention policy no longer keeps.
     Create,
+    /// Carry the snapshots elsewhere that are not there yet.
+    Push,
     /// Read every byte of the snapshot whose bytes have not been read for longest.
     Verify,
     /// Restore the latest snapshot somewhere, read it as a log, remove it.
@@ -22,13 +24,14 @@ pub enum Task {
 
 impl Task {
     /// All of them, the most urgent first.
-    pub const ALL: [Task; 3] = [Task::Create, Task::Verify, Task::Drill];
+    pub const ALL: [Task; 4] = [Task::Create, Task::Push, Task::Verify, Task::Drill];
 }
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Task::Create => "create",
+            Task::Push => "push",
             Task::Verify => "verify",
             Task::Drill => "drill",
         })
@@ -39,14 +42,18 @@ impl fmt::Display for Task {
 /// source has no such task.
 ///
 /// A task that was never begun is due at once; one that came round several times while nobody was there is due once.
-/// One that failed is due when its pause is over. Nothing is due in quiet hours.
+/// One that failed is due when its pause is over. A push without a time of its own is due once a snapshot has been taken.
+/// Nothing is due in quiet hours.
 pub fn due_at(source: &SourceConfig, task: Task, memory: &SourceMemory, now: i64) -> Option<i64> {
-    let when = source.when(task)?;
+    if !source.has(task) {
+        return None;
+    }
     let past = memory.tasks.get(&task);
-    let at = match past.map(|past| (past.retry_at, past.begun)) {
-        Some((Some(retry), _)) => retry,
-        Some((None, Some(begun))) => round_again(source, task, when, begun)?,
-        _ => now,
+    let at = match (source.when(task), past.map(|past| (past.retry_at, past.begun))) {
+        (_, Some((Some(retry), _))) => retry,
+        (Some(when), Some((None, Some(begun)))) => round_again(source, task, when, begun)?,
+        (Some(_), _) => now,
+        (None, past) => after_a_create(memory, past.and_then(|(_, begun)| begun))?,
     };
     Some(match at > now {
         true => not_in_quiet_hours(source, at),
@@ -77,6 +84,12 @@ pub(super) fn due_of(
 /// When something of the source is due next.
 pub fn next(source: &SourceConfig, memory: &SourceMemory, now: i64) -> Option<i64> {
     Task::ALL.into_iter().filter_map(|task| due_at(source, task, memory, now)).min()
+}
+
+/// Of a task that follows every snapshot that is taken by the clock.
+fn after_a_create(memory: &SourceMemory, begun: Option<i64>) -> Option<i64> {
+    let created = memory.tasks.get(&Task::Create)?.succeeded?;
+    begun.is_none_or(|begun| begun <= created).then_some(created)
 }
 
 fn round_again(source: &SourceConfig, task: Task, when: &When, begun: i64) -> Option<i64> {

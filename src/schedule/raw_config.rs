@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::config::{Config, Drill, SourceConfig};
+use super::offsite::RawOffsite;
 use super::serve::RawServe;
 use super::times::{Quiet, When};
 use crate::fs::MethodChoice;
@@ -60,6 +61,7 @@ struct RawSource {
     keep: Option<RawKeep>,
     verify: Option<RawVerify>,
     drill: Option<RawDrill>,
+    offsite: Option<RawOffsite>,
 }
 
 /// What may stand under `[defaults]` too.
@@ -77,6 +79,7 @@ struct RawTasks {
     keep: Option<RawKeep>,
     verify: Option<RawVerify>,
     drill: Option<RawDrill>,
+    offsite: Option<RawOffsite>,
 }
 
 #[derive(Deserialize, Clone)]
@@ -159,6 +162,7 @@ impl RawSource {
         self.keep = self.keep.or_else(|| defaults.keep.clone());
         self.verify = self.verify.or_else(|| defaults.verify.clone());
         self.drill = self.drill.or_else(|| defaults.drill.clone());
+        self.offsite = self.offsite.or_else(|| defaults.offsite.clone());
         self
     }
 
@@ -186,8 +190,10 @@ impl RawSource {
                 None => return Err(Wrong { at: at.clone(), why: "`drill` needs `every` or `cron`".into() }),
             },
         };
-        if !served && create.is_none() && verify.is_none() && drill.is_none() {
-            let why = format!("nothing is to be done with {name:?}: give it `every`, `cron`, `verify` or `drill`");
+        let offsite = self.offsite.as_ref().map(|offsite| offsite.check(create.is_some())).transpose()?;
+        if !served && create.is_none() && verify.is_none() && drill.is_none() && offsite.is_none() {
+            let why =
+                format!("nothing is to be done with {name:?}: give it `every`, `cron`, `verify`, `drill` or `offsite`");
             return Err(Wrong { at: at.clone(), why });
         }
         let quiet = self.quiet.iter().flatten().map(|q| parsed(q, Quiet::parse)).collect::<Checked<_>>()?;
@@ -209,6 +215,7 @@ impl RawSource {
             verify,
             verify_budget,
             drill,
+            offsite,
         })
     }
 }
@@ -265,7 +272,7 @@ fn part(topic: Option<&Text>, partition: Option<&Spanned<i32>>) -> Checked<Scope
     }
 }
 
-fn when(every: Option<&Text>, cron: Option<&Text>, at: &Range<usize>) -> Checked<Option<When>> {
+pub(super) fn when(every: Option<&Text>, cron: Option<&Text>, at: &Range<usize>) -> Checked<Option<When>> {
     match (every, cron) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(Wrong { at: at.clone(), why: "`every` or `cron`, not both".into() }),

@@ -317,8 +317,10 @@ impl Inner {
         match &ran.result {
             Ok(outcome) => {
                 past.succeed(now);
-                if let Outcome::Drill { report } = outcome {
-                    source.drill = Some(report.clone());
+                match outcome {
+                    Outcome::Drill { report } => source.drill = Some(report.clone()),
+                    Outcome::Push { report: Some(report) } => source.push = Some(report.clone()),
+                    _ => {}
                 }
             }
             // It comes round again; what it failed with before is as true as it was.

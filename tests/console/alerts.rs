@@ -18,6 +18,8 @@ const WELL: Series = &[
     ("cowlog_free_bytes", "50000000000x20000"),
     ("cowlog_drill_age_seconds", "600x20000"),
     ("cowlog_drill_ok", "1x20000"),
+    ("cowlog_offsite_snapshot_age_seconds", "600x20000"),
+    ("cowlog_task_failing{task=push}", "0x20000"),
     ("cowlog_task_failing{task=create}", "0x20000"),
     ("cowlog_job_failures_total{task=verify,kind=integrity}", "0x20000"),
     ("cowlog_job_failures_total{task=create,kind=validation}", "0x20000"),
@@ -26,6 +28,13 @@ const WELL: Series = &[
 
 /// What is otherwise (a series without values is not there), when it is looked, and what fires then.
 const CASES: &[(Series, &str, Option<&str>)] = &[
+    (&[("cowlog_offsite_snapshot_age_seconds", "93000+60x60")], "40m", Some("CowlogOffsiteTooOld")),
+    (&[("cowlog_offsite_snapshot_age_seconds", "")], "4d", None),
+    (
+        &[("cowlog_offsite_snapshot_age_seconds", ""), ("cowlog_task_failing{task=push}", "1x200")],
+        "20m",
+        Some("CowlogOffsiteTooOld"),
+    ),
     // A server that was never scraped before, and one that has long been.
     (&[], "0m", None),
     (&[], "3m", None),

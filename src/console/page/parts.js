@@ -10,7 +10,7 @@ export const badge = (kind, word, name = kind) => h("span", { class: `badge is-$
 const HEALTH = { ok: "ok", warning: "warning", failing: "failing", unreadable: "unreadable" };
 export const health = (of) => badge(HEALTH[of] ?? "none", of);
 
-export const TASK = { create: "Snapshot", verify: "Verification", restore: "Restore", delete: "Deletion", prune: "Pruning", drill: "Restore drill" };
+export const TASK = { create: "Snapshot", verify: "Verification", restore: "Restore", delete: "Deletion", prune: "Pruning", drill: "Restore drill", push: "Copy elsewhere" };
 export const task = (name) => TASK[name] ?? name;
 export const STATE = {
   running: ["running", "running"], done: ["ok", "done"], failed: ["failing", "failed"],

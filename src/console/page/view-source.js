@@ -95,6 +95,7 @@ export function sourceView({ name }) {
         ["Newest", source.newest ? link(toSnapshot(`${name}~${source.newest.id}`), when(source.newest.timestamp_ms)) : "none"],
         ["Newest verified", source.newest_verified ? [link(toSnapshot(`${name}~${source.newest_verified.id}`), when(source.newest_verified.timestamp_ms)), h("span", { class: "quiet" }, " (read ", when(source.newest_verified.verified_at_ms), ")")] : "none"],
         ["Restore drill", source.drill ? h("span", null, drilled(source.drill)) : "none so far"],
+        source.offsite || source.tasks?.some((t) => t.task === "push") ? ["Elsewhere", source.offsite ? h("span", { "data-test": "offsite" }, "up to ", when(source.offsite.timestamp_ms), ", in ", code(source.offsite.to)) : "nothing so far"] : null,
         ["Snapshots", count(source.snapshots), source.damaged ? [" ", h("span", { class: "tag bad" }, `${count(source.damaged)} damaged`)] : null],
         ["Space", `${bytes(source.bytes_logical)} to read, ${bytes(source.bytes_copied)} of it copied`, disk(source)],
       ])));

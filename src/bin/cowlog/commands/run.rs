@@ -158,7 +158,11 @@ fn describe(outcome: &Outcome) -> String {
             };
             format!("{}, {} ({} copied){pruned}", s.id, bytes(s.total_size), bytes(s.bytes_copied))
         }
-        Outcome::Verify { report: None } => "no snapshots yet".into(),
+        Outcome::Push { report: None } | Outcome::Verify { report: None } => "no snapshots yet".into(),
+        Outcome::Push { report: Some(report) } => {
+            let brought = format!("{}, {}", plural(report.pushed, "snapshot"), bytes(report.bytes_sent));
+            format!("{} is elsewhere; brought {brought}", report.id)
+        }
         Outcome::Verify { report: Some(report) } => format!("{} ok, {}", report.id, bytes(report.bytes_checked)),
         Outcome::Scrub { report } => {
             format!("{} of {} ok", bytes(report.bytes_read), bytes(report.bytes_total))
