@@ -136,11 +136,15 @@ pub(super) struct NewestVerified {
     verified_at_ms: Option<i64>,
 }
 
-/// A retention policy.
+/// A retention policy: two limits, and what is kept against them.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Keep {
     max_snapshots: usize,
     retention_seconds: u64,
+    last: usize,
+    within_seconds: u64,
+    /// A snapshot that has one of them is kept.
+    tags: Vec<String>,
     hourly: usize,
     daily: usize,
     weekly: usize,
@@ -306,6 +310,9 @@ impl App {
             keep: Keep {
                 max_snapshots: source.keep.max_snapshots,
                 retention_seconds: source.keep.retention_time.as_secs(),
+                last: source.keep.keep_last,
+                within_seconds: source.keep.keep_within.as_secs(),
+                tags: source.keep.keep_tags.iter().cloned().collect(),
                 hourly: source.keep.keep_hourly,
                 daily: source.keep.keep_daily,
                 weekly: source.keep.keep_weekly,

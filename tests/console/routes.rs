@@ -8,7 +8,9 @@ fn served() -> (Place, Served) {
     let place = Place::new();
     place.append("orders-0", 50);
     place.append("events-0", 50);
-    let quiet = "every = \"1h\"\nquiet = [\"00:00-23:59\"]";
+    let keep =
+        "keep = { max_snapshots = 9, retention = \"3d\", last = 2, within = \"2d\", tags = [\"upgrade\"], daily = 7 }";
+    let quiet = &format!("every = \"1h\"\nquiet = [\"00:00-23:59\"]\n{keep}");
     place.configure("", &[("orders-0", ""), ("events-0", quiet), ("gone", "")]);
     let served = place.serve();
     (place, served)
@@ -127,6 +129,9 @@ fn sources_tell_how_they_are() {
     let planned = of("events-0");
     assert_eq!(planned["tasks"][0]["task"], "create");
     assert!(planned["tasks"][0]["next_ms"].as_i64().unwrap() > 0);
+    let expected = json!({ "max_snapshots": 9, "retention_seconds": 259_200, "last": 2, "within_seconds": 172_800,
+        "tags": ["upgrade"], "hourly": 0, "daily": 7, "weekly": 0, "monthly": 0 });
+    assert_eq!(planned["keep"], expected);
     let all = served.get("/api/sources");
     let names: Vec<&str> = all["sources"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["orders-0", "events-0", "gone"]);

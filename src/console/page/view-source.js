@@ -17,7 +17,11 @@ const RULES = [["hourly", "hourly"], ["daily", "daily"], ["weekly", "weekly"], [
 
 function kept(keep) {
   if (!keep) return "not said";
-  return [`at most ${count(keep.max_snapshots)}`, `none older than ${setting(keep.retention_seconds)}`, ...RULES.filter(([k]) => keep[k] > 0).map(([k, word]) => `${count(keep[k])} ${word}`)].join(", ");
+  const always = [
+    keep.last > 0 && `always the last ${count(keep.last)}`, keep.within_seconds > 0 && `always those of the last ${setting(keep.within_seconds)}`,
+    keep.tags?.length && `always those tagged ${keep.tags.join(" or ")}`,
+  ];
+  return [`at most ${count(keep.max_snapshots)}`, `none older than ${setting(keep.retention_seconds)}`, ...RULES.filter(([k]) => keep[k] > 0).map(([k, word]) => `${count(keep[k])} ${word}`), ...always.filter(Boolean)].join(", ");
 }
 
 const drilled = (d) => [`${plural(d.logs, "log")}, ${count(d.batches)} batches, ${bytes(d.bytes)} read back `, when(d.at_ms), ` (restored in ${span(d.restore_ms)})`];
