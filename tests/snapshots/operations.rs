@@ -225,6 +225,12 @@ fn attributes_come_back() {
     fs::set_permissions(&sealed, fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::chown(&sealed, Some(12), Some(34)).unwrap();
     let has_xattrs = xattr::set(&sealed, "user.note", b"\x00\xff").is_ok();
+    const LABEL: &[u8] = b"system_u:object_r:kafka_data_t:s0\0";
+    // As `struct posix_acl_xattr_header` and its entries: the owner all, user 12 and the group reading.
+    const ACL: &[u8] = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x02\0\x05\0\x0c\0\0\0\x04\0\x05\0\xff\xff\xff\xff\
+        \x10\0\x05\0\xff\xff\xff\xff\x20\0\x00\0\xff\xff\xff\xff";
+    let labelled = [&log, &sealed].iter().all(|path| xattr::set(path, "security.selinux", LABEL).is_ok());
+    let listed = xattr::set(&log, "system.posix_acl_access", ACL).is_ok();
     let snaps = manager(&log);
     snaps.create().run().unwrap();
     for method in [Detach::Auto, Detach::Copy] {
@@ -233,6 +239,12 @@ fn attributes_come_back() {
         let (a, b) = (fs::metadata(&sealed).unwrap(), fs::metadata(target.join("00000000000000000000.log")).unwrap());
         assert_eq!((b.mode() & 0o7777, b.uid(), b.gid()), (0o640, 12, 34));
         assert_eq!((a.mtime(), a.mtime_nsec()), (b.mtime(), b.mtime_nsec()));
+        for path in [target.clone(), target.join("00000000000000000000.log")] {
+            let label = xattr::get(&path, "security.selinux").unwrap();
+            assert!(!labelled || label.as_deref() == Some(LABEL), "{path:?}: {label:?}");
+        }
+        let acl = xattr::get(&target, "system.posix_acl_access").unwrap();
+        assert!(!listed || acl.as_deref() == Some(ACL), "{acl:?}");
         if has_xattrs {
             assert_eq!(xattr::get(target.join("00000000000000000000.log"), "user.note").unwrap().unwrap(), b"\x00\xff");
         }
