@@ -9,27 +9,27 @@ use std::process::Command;
 type Series<'a> = &'a [(&'a str, &'a str)];
 
 const WELL: Series = &[
-    ("up", "1x20000"),
-    ("cowlog_snapshots", "3x20000"),
-    ("cowlog_damaged_snapshots", "0x20000"),
-    ("cowlog_source_readable", "1x20000"),
-    ("cowlog_newest_snapshot_age_seconds", "600x20000"),
-    ("cowlog_newest_verified_snapshot_age_seconds", "600x20000"),
-    ("cowlog_free_bytes", "50000000000x20000"),
-    ("cowlog_drill_age_seconds", "600x20000"),
-    ("cowlog_drill_ok", "1x20000"),
-    ("cowlog_offsite_snapshot_age_seconds", "600x20000"),
-    ("cowlog_task_failing{task=push}", "0x20000"),
-    ("cowlog_task_failing{task=create}", "0x20000"),
-    ("cowlog_job_failures_total{task=verify,kind=integrity}", "0x20000"),
-    ("cowlog_job_failures_total{task=create,kind=validation}", "0x20000"),
-    ("cowlog_http_requests_total{method=GET,status=200}", "0+60x20000"),
+    ("up", "1x3000"),
+    ("cowlog_snapshots", "3x3000"),
+    ("cowlog_damaged_snapshots", "0x3000"),
+    ("cowlog_source_readable", "1x3000"),
+    ("cowlog_newest_snapshot_age_seconds", "600x3000"),
+    ("cowlog_newest_verified_snapshot_age_seconds", "600x3000"),
+    ("cowlog_free_bytes", "50000000000x3000"),
+    ("cowlog_drill_age_seconds", "600x3000"),
+    ("cowlog_drill_ok", "1x3000"),
+    ("cowlog_offsite_snapshot_age_seconds", "600x3000"),
+    ("cowlog_task_failing{task=push}", "0x3000"),
+    ("cowlog_task_failing{task=create}", "0x3000"),
+    ("cowlog_job_failures_total{task=verify,kind=integrity}", "0x3000"),
+    ("cowlog_job_failures_total{task=create,kind=validation}", "0x3000"),
+    ("cowlog_http_requests_total{method=GET,status=200}", "0+60x3000"),
 ];
 
 /// What is otherwise (a series without values is not there), when it is looked, and what fires then.
 const CASES: &[(Series, &str, Option<&str>)] = &[
     (&[("cowlog_offsite_snapshot_age_seconds", "93000+60x60")], "40m", Some("CowlogOffsiteTooOld")),
-    (&[("cowlog_offsite_snapshot_age_seconds", "")], "4d", None),
+    (&[("cowlog_offsite_snapshot_age_seconds", "")], "40h", None),
     (
         &[("cowlog_offsite_snapshot_age_seconds", ""), ("cowlog_task_failing{task=push}", "1x200")],
         "20m",
@@ -38,7 +38,7 @@ const CASES: &[(Series, &str, Option<&str>)] = &[
     // A server that was never scraped before, and one that has long been.
     (&[], "0m", None),
     (&[], "3m", None),
-    (&[], "4d", None),
+    (&[], "3h", None),
     (&[("up", "0x60")], "4m", None),
     (&[("up", "0x60")], "6m", Some("CowlogDown")),
     (&[("up", "")], "6m", Some("CowlogDown")),
@@ -50,7 +50,6 @@ const CASES: &[(Series, &str, Option<&str>)] = &[
         Some("CowlogNoSnapshot"),
     ),
     (&[("cowlog_newest_verified_snapshot_age_seconds", "172000+60x60")], "40m", Some("CowlogNoRecentVerification")),
-    (&[("cowlog_newest_verified_snapshot_age_seconds", "")], "47h", None),
     (&[("cowlog_newest_verified_snapshot_age_seconds", "")], "49h", Some("CowlogNeverVerified")),
     (&[("cowlog_damaged_snapshots", "0x9 1x60")], "10m", Some("CowlogDamage")),
     (&[("cowlog_job_failures_total{task=verify,kind=integrity}", "0x29 1x60")], "31m", Some("CowlogIntegrityFailure")),
