@@ -21,6 +21,7 @@ mod look;
 mod manifests;
 mod names;
 mod place;
+mod profile;
 mod prune;
 mod pull;
 mod push;

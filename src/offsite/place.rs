@@ -11,7 +11,9 @@ use object_store::local::LocalFileSystem;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
+use super::profile::{self, Profile};
 use crate::error::{Error, Result, ValidationError};
+use crate::fs::variable;
 
 /// How a place is reached.
 #[derive(Debug, Clone)]
@@ -69,7 +71,7 @@ pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Pl
             let path = url.to_file_path().map_err(|()| refused(given, "is no path of this machine".into()))?;
             return directory(given, &path, make);
         }
-        ObjectStoreScheme::AmazonS3 => s3(&url, options).build().map(|store| Arc::new(store) as _),
+        ObjectStoreScheme::AmazonS3 => s3(&url, options, profile::read()?).build().map(|store| Arc::new(store) as _),
         ObjectStoreScheme::MicrosoftAzure => azure(&url, options).build().map(|store| Arc::new(store) as _),
         ObjectStoreScheme::GoogleCloudStorage => {
             let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
@@ -85,7 +87,8 @@ pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Pl
     Ok(Place { store, prefix, shown: PathBuf::from(given.trim_end_matches('/')) })
 }
 
-fn s3(url: &Url, options: &PlaceOptions) -> AmazonS3Builder {
+fn s3(url: &Url, options: &PlaceOptions, profile: Profile) -> AmazonS3Builder {
+    let endpoint = options.endpoint.clone().or(profile.endpoint);
     let mut builder = AmazonS3Builder::from_env()
         .with_url(url.as_str())
         .with_virtual_hosted_style_request(options.virtual_hosted)
@@ -94,11 +97,19 @@ fn s3(url: &Url, options: &PlaceOptions) -> AmazonS3Builder {
         .with_checksum_algorithm(Checksum::SHA256)
         .with_retry(retry(options))
         .with_client_options(client(options));
-    if let Some(region) = &options.region {
+    if let Some((id, secret, token)) = profile.keys {
+        builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+        builder = match token {
+            Some(token) => builder.with_token(token),
+            None => builder,
+        };
+    }
+    let in_environment = ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().any(|name| variable(name).is_some());
+    if let Some(region) = options.region.clone().or(profile.region.filter(|_| !in_environment)) {
         builder = builder.with_region(region);
     }
-    if let Some(endpoint) = &options.endpoint {
-        builder = builder.with_endpoint(endpoint);
+    if let Some(endpoint) = endpoint {
+        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
     }
     builder
 }

@@ -300,6 +300,9 @@ impl Remote {
         use rayon::prelude::*;
         // Threads of their own: these mostly wait.
         let threads = self.options.jobs.clamp(1, 256).min(items.len().max(1));
+        if threads == 1 {
+            return items.iter().try_for_each(|item| self.observer().check().and_then(|()| work(item)));
+        }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| ValidationError::refused(format!("no threads can be started: {e}")))?;
         pool.install(|| {

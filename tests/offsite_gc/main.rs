@@ -145,9 +145,6 @@ fn play(
 ) -> usize {
     let server = server.fork();
     let turns = Arc::new(Turns::new(deeds.len()));
-    // Opening is not what is tried.
-    let remotes: Vec<Remote> = (0..deeds.len()).map(|_| remote(&server, None)).collect();
-    drop(remotes);
     let steps = std::thread::scope(|scope| {
         for (actor, deed) in deeds.iter().enumerate() {
             let (server, turns) = (&server, turns.clone());
