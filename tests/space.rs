@@ -86,11 +86,14 @@ fn delete(mount: &Mount, snaps: &SnapshotManager, ids: &[&str]) -> Bounds {
         assert_eq!(alone.frees, told);
     }
     let before = free(mount);
+    let mut said = Bounds::default();
     for id in ids {
-        snaps.delete(id).expect("deleted");
+        said = said + snaps.delete(id).expect("deleted").frees.expect("what it freed");
     }
     let freed = free(mount).saturating_sub(before);
     let kind = mount.kind();
+    // What a deletion says of itself.
+    assert!(freed + TOLERANCE >= said.least && freed <= said.most + TOLERANCE, "{kind}: {freed}, {said:?} was said");
     assert!(freed + TOLERANCE >= told.least, "{kind}: {freed} became free, {told:?} was told");
     assert!(freed <= told.most + TOLERANCE, "{kind}: {freed} became free, {told:?} was told");
     told

@@ -30,6 +30,16 @@ pub enum ValidationError {
         /// Where it was looked for.
         store: PathBuf,
     },
+    /// It is kept until somebody lets go of it.
+    #[error("{id} {}", if *unreadable { "counts as pinned: its state cannot be read" } else { "is pinned" })]
+    Pinned {
+        /// The snapshot.
+        id: String,
+        /// Its directory.
+        path: PathBuf,
+        /// Nobody knows: its state cannot be read.
+        unreadable: bool,
+    },
     /// No snapshot holds the topic or partition, or none holds all of it.
     #[error("no snapshot in {} holds {}{part}", store.display(), if pieces.is_empty() { "" } else { "all of " })]
     NoSuchPart {
@@ -134,7 +144,8 @@ impl ValidationError {
             ValidationError::NoSuchStore { source_path, .. } | ValidationError::TooMuchToCopy { source_path, .. } => {
                 Some(source_path)
             }
-            ValidationError::NoSuchSource { path }
+            ValidationError::Pinned { path, .. }
+            | ValidationError::NoSuchSource { path }
             | ValidationError::NoSuchCopy { path, .. }
             | ValidationError::NotALog { path, .. }
             | ValidationError::TargetExists { path } => Some(path),
@@ -149,6 +160,10 @@ impl ValidationError {
             }
             ValidationError::AmbiguousId { .. } => "give more digits".into(),
             ValidationError::NoSuchSnapshot { .. } => "`cowlog list` shows what there is".into(),
+            ValidationError::Pinned { unreadable: false, .. } => {
+                "`cowlog unpin` lets go of it; `--force` deletes it all the same".into()
+            }
+            ValidationError::Pinned { .. } => "`--force` deletes it all the same".into(),
             ValidationError::NoSuchPart { pieces, .. } if !pieces.is_empty() => {
                 format!("name one that holds a piece of it: {}", first_few(pieces))
             }

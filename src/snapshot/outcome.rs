@@ -350,7 +350,8 @@ pub struct Deleted {
     pub files: u64,
     /// Bytes of its files. What becomes free is at most this: other snapshots and the log may share them.
     pub bytes: u64,
-    /// Where it was only planned: what becomes free once those before it are gone.
+    /// What becomes free, in blocks of the disk: where it was only planned, once those before it are gone. Absent where that could not be
+    /// had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frees: Option<Bounds>,
 }

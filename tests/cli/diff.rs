@@ -232,6 +232,8 @@ fn of_a_data_directory_topics_and_files_that_one_side_has_are_told() {
         assert_eq!(found["logs"][0]["segments"], json!([]));
         let part = diff(&[&first, at, "--topic", "orders", "--partition", "0"]);
         assert_eq!((&part["logs"][0], &part["files"]), (&found["logs"][0], &json!([])));
+        let topic = diff(&[&first, at, "--topic", "orders"]);
+        assert_eq!((&topic["logs"], &topic["files"]), (&found["logs"], &json!([])), "what stands beside is no topic's");
     }
     let gone = diff(&["latest", "live", "--topic", "orders", "--partition", "7"]);
     assert_eq!(gone["equal"], true, "{gone}");

@@ -267,3 +267,47 @@ fn a_missing_segment_is_found_by_a_deep_verification() {
         "{damage:?}"
     );
 }
+
+/// What only a deep verification finds stands in all snapshots that have the very bytes, older and newer ones.
+#[test]
+fn what_makes_no_sense_is_marked_wherever_its_bytes_are() {
+    for method in [MethodChoice::Auto, MethodChoice::Copy] {
+        let (_temp, log) = temp();
+        make_log(&log, 100);
+        let victim = "00000000000000000000.log";
+        flip_in_a_batch(&log.join(victim));
+        let config = SnapshotConfig { min_interval: Duration::ZERO, method, ..SnapshotConfig::default() };
+        let snaps = SnapshotManager::open_with(&log, config).unwrap();
+        let first = snaps.create().run().unwrap().snapshot;
+        let second = snaps.create().run().unwrap().snapshot;
+        assert!(snaps.verify(&second.id, Level::Full).unwrap().ok, "it has its digest");
+        let report = snaps.verify(&second.id, Level::Deep).unwrap();
+        assert!(report.damage.iter().any(|d| d.path == victim && d.kind == DamageKind::Batch), "{report:?}");
+        let third = snaps.create().run().unwrap().snapshot;
+        assert!(!third.verified.unwrap().ok, "what it reports itself");
+        let fourth = snaps.create().run().unwrap().snapshot;
+        for id in [&first.id, &second.id, &third.id, &fourth.id] {
+            let verified = snaps.get(id).unwrap().verified.unwrap();
+            assert!(!verified.ok, "{id}");
+            assert!(!snaps.verify(id, Level::Full).unwrap().damage.iter().any(|_| true));
+            assert!(!snaps.get(id).unwrap().verified.unwrap().ok, "{id}: that does not look for it");
+        }
+        // Once the log is whole, so are the new ones.
+        let bytes = fs::read(log.join(victim)).unwrap();
+        fs::remove_file(log.join(victim)).unwrap();
+        fs::write(log.join(victim), bytes).unwrap();
+        flip_in_a_batch(&log.join(victim));
+        let whole = snaps.create().run().unwrap().snapshot;
+        assert!(whole.verified.is_none());
+        assert!(snaps.verify(&whole.id, Level::Deep).unwrap().ok);
+        assert!(!snaps.verify(&first.id, Level::Deep).unwrap().ok);
+        assert!(snaps.get(&whole.id).unwrap().verified.unwrap().ok);
+    }
+}
+
+/// In what the first batch's CRC covers.
+fn flip_in_a_batch(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[40] ^= 1;
+    fs::write(path, bytes).unwrap();
+}

@@ -116,6 +116,25 @@ fn a_pass_reads_each_inode_once_in_as_many_runs_as_the_budget_says() {
 }
 
 #[test]
+fn a_budget_is_used_up_as_far_as_files_fit() {
+    let s = store();
+    let sizes: Vec<u64> = inodes(&s.paths).into_values().map(|(size, _)| size).collect();
+    let total: u64 = sizes.iter().sum();
+    for share in [7, 3, 2] {
+        let budget = total / share;
+        let report = s.snaps.scrub(Budget::Bytes(budget)).unwrap();
+        s.hands.advance(HOUR);
+        assert!(report.bytes_read <= budget, "{report:?}");
+        let left = budget - report.bytes_read;
+        let larger = sizes.iter().filter(|size| **size > left).count();
+        // What was not read is larger than what was left; of this pass, some were read before.
+        assert!(sizes.len() - usize::try_from(report.files_read).unwrap() <= larger, "{report:?}, {left} left");
+        assert!(s.snaps.scrub(percent(100.0)).unwrap().through);
+        s.hands.advance(HOUR);
+    }
+}
+
+#[test]
 fn what_was_read_the_longest_ago_comes_first() {
     let s = store();
     let by_time: BTreeSet<String> = inodes(&s.paths).into_values().map(|(_, at)| at).collect();

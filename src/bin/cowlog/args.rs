@@ -12,6 +12,7 @@ use crate::units::{parse_bytes, parse_duration};
 
 mod cat;
 mod create;
+mod delete;
 mod diff;
 mod doctor;
 mod elsewhere;
@@ -25,6 +26,7 @@ mod verify;
 
 pub use cat::{Cat, Format};
 pub use create::{Create, ShareMethod, WriterProfile};
+pub use delete::Delete;
 pub use diff::Diff;
 pub use doctor::Doctor;
 pub use elsewhere::{From, Gc, Keygen, PackWith, Pull, Push, Reach, Sampled};
@@ -246,21 +248,6 @@ pub struct Space {
     /// Also how many physical copies there are of each segment
     #[arg(long)]
     pub segments: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cowlog delete data/orders-0 snapshot-1735998123000 --dry-run")]
-pub struct Delete {
-    #[command(flatten)]
-    pub source: Source,
-    /// Which snapshots
-    #[arg(value_name = "ID", required = true)]
-    pub ids: Vec<String>,
-    /// Show what would go
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-    #[command(flatten)]
-    pub elsewhere: From,
 }
 
 #[derive(Debug, Args)]

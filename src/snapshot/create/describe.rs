@@ -1,5 +1,6 @@
 //! The manifests of a new snapshot.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use blake3::{Hash, Hasher};
@@ -8,10 +9,11 @@ use super::ahead::Missed;
 use super::budget::Budget;
 use super::capture::{Staged, path_in};
 use super::staging::StagedSnapshot;
-use crate::error::{Error, Result, ValidationError};
+use crate::error::{Damage, Error, Result, ValidationError};
 use crate::fs::{Dir, File, Method, Open, Sharer, write_new_unsynced};
 use crate::observe::Observer;
-use crate::store::{self, DIGESTS, LeftOut, MANIFEST, Manifest};
+use crate::snapshot::verify::spread::same_content;
+use crate::store::{self, DIGESTS, LeftOut, Loaded, MANIFEST, Manifest};
 
 /// What stands in the staging directory, complete but for the manifests.
 pub(in crate::snapshot) struct Assembled {
@@ -20,6 +22,19 @@ pub(in crate::snapshot) struct Assembled {
     pub(in crate::snapshot) dirs: Vec<Dir>,
     pub(in crate::snapshot) left_out: Vec<LeftOut>,
     pub(in crate::snapshot) bytes_hashed: u64,
+}
+
+impl Assembled {
+    /// What a deep verification found in another snapshot that is in this one too.
+    pub(in crate::snapshot) fn damage_of(&self, other: &Loaded) -> Vec<Damage> {
+        let known = other.state.verified.as_ref().map(|verified| verified.damage.as_slice()).unwrap_or_default();
+        if !known.iter().any(|damage| damage.kind.is_of_content()) {
+            return Vec::new();
+        }
+        let files = self.files.iter().filter_map(|file| Some((file.manifest.path.as_str(), file.digest?)));
+        let here: HashMap<&str, Hash> = files.collect();
+        same_content(known, |path| other.digests.get(path), |path| here.get(path).copied())
+    }
 }
 
 /// The same with its manifests, all of it durable but for the names.
@@ -31,6 +46,8 @@ pub(in crate::snapshot) struct Described {
     pub(in crate::snapshot) dirs: Vec<Dir>,
     pub(in crate::snapshot) left_out: Vec<LeftOut>,
     pub(in crate::snapshot) bytes_hashed: u64,
+    /// What is known to be wrong with it.
+    pub(in crate::snapshot) damage: Vec<Damage>,
 }
 
 impl Described {
@@ -47,7 +64,7 @@ impl Described {
         let digests = files.iter().map(digest).collect::<Result<Vec<_>>>()?;
         manifest.files = files.into_iter().map(|file| file.manifest).collect();
         let root = write_manifests(staged.dir(), &manifest, &digests)?;
-        Ok(Described { manifest, digests, root, dirs, left_out, bytes_hashed })
+        Ok(Described { manifest, digests, root, dirs, left_out, bytes_hashed, damage: Vec::new() })
     }
 
     /// Gets the files that could not be linked from the previous snapshot there by other means, and says so in the

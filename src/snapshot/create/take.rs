@@ -182,11 +182,13 @@ fn stage(
         let assembled = assemble(shares)?;
         let mut described = Vec::with_capacity(assembled.len());
         for ((assembled, begun), context) in assembled.into_iter().zip(&mut begun).zip(&contexts) {
+            let mut damage = Vec::new();
             // They are as large as the new ones; what is left of it keeps it from being deleted.
             if let Some(manifests) = begun.previous.as_mut().and_then(Previous::unload) {
+                damage = assembled.damage_of(&manifests);
                 scope.spawn(move |_| drop(manifests));
             }
-            described.push(Described::write(assembled, &begun.staged, context.observer)?);
+            described.push(Described { damage, ..Described::write(assembled, &begun.staged, context.observer)? });
         }
         drop(contexts);
         Ok::<_, Error>((described, aheads.into_iter().map(Ahead::into_links).collect::<Vec<_>>()))
@@ -202,6 +204,7 @@ fn stage(
         .map(|(at, (part, (described, staged)))| {
             let mut state = how.state.clone();
             let named = members.iter().zip(&roots).enumerate().filter(|(other, _)| *other != at);
+            state.add_damage(described.damage.clone(), now);
             state.roots = named.map(|(_, (member, root))| (member.store.clone(), root.clone())).collect();
             ready(part, described, staged, &state, how.started)
         })

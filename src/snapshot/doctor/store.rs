@@ -138,12 +138,12 @@ fn damaged(record: &Record, found: &mut Checkup) {
 fn fullness(manager: &SnapshotManager, found: &mut Checkup) {
     let Ok(space) = manager.space() else { return };
     let held = space.held.most;
-    let Some(days) = space.forecast.and_then(|forecast| forecast.days_until_full) else {
+    let forecast = space.forecast.and_then(|forecast| Some((forecast.days_until_full?, forecast.until_full()?)));
+    let Some((days, time)) = forecast else {
         found.good("space", format!("at most {} are kept alive by snapshots alone", bytes(held)));
         return;
     };
-    let what =
-        format!("the disk is full in {days} days at the present rate; snapshots alone hold at most {}", bytes(held));
+    let what = format!("the disk is full in {time} at the present rate; snapshots alone hold at most {}", bytes(held));
     match days {
         days if days < SOON_DAYS => {
             found.problem("space", what, "keep fewer snapshots, or enlarge the disk: `cowlog space SRC`")

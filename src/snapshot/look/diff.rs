@@ -175,7 +175,8 @@ impl SnapshotManager {
             equal: false,
             logs_equal: 0,
             logs: Vec::new(),
-            files: comparing.files(&a.files, &b.files, |_| true)?,
+            // What stands beside the logs is no topic's.
+            files: comparing.files(&a.files, &b.files, |_| part.is_none())?,
         };
         let mut pairs = Vec::new();
         for (a, b) in paired(std::mem::take(&mut a.logs), std::mem::take(&mut b.logs)) {

@@ -154,6 +154,21 @@ impl LogAt {
     pub fn read<E: From<Error>>(
         &self,
         offsets: Range<i64>,
+        show: impl FnMut(&BatchHeader, &RecordView<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<ControlFlow<()>, E> {
+        self.read_between(offsets, i64::MIN..i64::MAX, show)
+    }
+
+    /// As [`read`](Self::read), only those whose timestamp (milliseconds since 1970 UTC; -1 where there is none) lies between these times
+    /// too. They need not ascend, so that all headers are read; batches whose largest is earlier are not decoded.
+    ///
+    /// # Errors
+    ///
+    /// As `read`.
+    pub fn read_between<E: From<Error>>(
+        &self,
+        offsets: Range<i64>,
+        times: Range<i64>,
         mut show: impl FnMut(&BatchHeader, &RecordView<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<ControlFlow<()>, E> {
         let mut wanted = offsets.clone();
@@ -166,7 +181,7 @@ impl LogAt {
                 self.observer.warn(&format!("the offsets {} to {last} of {dir} went while it was read", wanted.start));
             }
             wanted.start = wanted.start.max(first);
-            match self.read_by(&reader, &mut wanted, &mut show)? {
+            match self.read_by(&reader, &mut wanted, &times, &mut show)? {
                 Read::Vanished => {}
                 Read::Done(flow) => return Ok(flow),
             }
@@ -179,9 +194,12 @@ impl LogAt {
         &self,
         reader: &CutReader,
         wanted: &mut Range<i64>,
+        times: &Range<i64>,
         show: &mut impl FnMut(&BatchHeader, &RecordView<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<Read, E> {
         let offsets = wanted.clone();
+        // The largest of all is a time, too.
+        let is_within = |time| time >= times.start && (time < times.end || times.end == i64::MAX);
         for batch in reader.read_from(wanted.start) {
             self.observer.check()?;
             let batch = match batch {
@@ -192,8 +210,12 @@ impl LogAt {
             if header.base_offset >= offsets.end {
                 break;
             }
+            if header.max_timestamp < times.start {
+                wanted.start = header.next_offset();
+                continue;
+            }
             let shown = batch.visit(|record| {
-                if !offsets.contains(&record.offset) {
+                if !offsets.contains(&record.offset) || !is_within(record.timestamp) {
                     return ControlFlow::Continue(());
                 }
                 match show(header, &record) {

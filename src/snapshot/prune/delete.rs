@@ -1,27 +1,55 @@
 //! Removing a snapshot.
 
-use crate::error::{Error, Result};
-use crate::fs::{Dir, LockMode, Rename, locked, try_lock_dir};
+use crate::error::{Error, Result, ValidationError};
+use crate::fs::{Dir, FileKind, LockMode, Rename, VolumeKind, locked, try_lock_dir};
 use crate::snapshot::manager::{SnapshotManager, or_deleted};
 use crate::snapshot::outcome::Deleted;
+use crate::snapshot::space::ledger::Bounds;
 use crate::store::{Catalogue, Record, SnapshotId, Store};
 
 impl SnapshotManager {
-    /// Deletes a snapshot. Nobody is asked.
+    /// Deletes a snapshot, unless it is pinned.
     ///
     /// After `Ok` it is gone and stays gone after a power cut. After a crash on the way it is either still listed,
     /// whole, or gone, and the next open removes what is left of it. It works on a full disk.
     ///
     /// # Errors
     ///
-    /// `Validation`: no such snapshot. `Concurrency`: it is being verified or restored, or the store is locked.
+    /// `Validation`: no such snapshot, or it is pinned, as which one whose state cannot be read counts. `Concurrency`: it is being
+    /// verified or restored, or the store is locked.
     pub fn delete(&self, id: &str) -> Result<Deleted> {
-        let store = self.store()?;
-        let id = self.resolve(&store, id)?;
-        self.delete_for(&store, id, "asked for")
+        self.delete_asked(id, false)
     }
 
-    pub(in crate::snapshot) fn delete_for(&self, store: &Store, id: SnapshotId, reason: &str) -> Result<Deleted> {
+    /// Deletes a snapshot, be it pinned. Otherwise as [`delete`](Self::delete).
+    pub fn delete_even_pinned(&self, id: &str) -> Result<Deleted> {
+        self.delete_asked(id, true)
+    }
+
+    fn delete_asked(&self, id: &str, even_pinned: bool) -> Result<Deleted> {
+        let store = self.store()?;
+        let id = self.resolve(&store, id)?;
+        self.delete_for(&store, id, even_pinned, "asked for")
+    }
+
+    /// What stands in the way of deleting a snapshot that is pinned.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete).
+    pub fn must_not_be_pinned(&self, id: &str) -> Result<()> {
+        let store = self.store()?;
+        let id = self.resolve(&store, id)?;
+        refuse_pinned(&store, id)
+    }
+
+    pub(in crate::snapshot) fn delete_for(
+        &self,
+        store: &Store,
+        id: SnapshotId,
+        even_pinned: bool,
+        reason: &str,
+    ) -> Result<Deleted> {
         let deadline = self.deadline();
         let observer = &self.config().observer;
         let trashed = deadline.retry(|| {
@@ -29,6 +57,9 @@ impl SnapshotManager {
             // While the store is held others are only tried; between two tries it is let go.
             let tried = try_lock_dir(store.dir(), id.to_string(), LockMode::Exclusive);
             let Some(guard) = tried.map_err(|e| or_deleted(store, id, e))? else { return Ok(None) };
+            if !even_pinned {
+                refuse_pinned(store, id)?;
+            }
             let catalogue = store.read_catalogue()?;
             let (files, bytes) = size_of(store, id, catalogue.as_ref());
             to_trash(store.dir(), id)?;
@@ -50,13 +81,48 @@ impl SnapshotManager {
             return Err(locked(store.dir().path_of(id.to_string()), what, &deadline, holder));
         };
         observer.phase("delete", files, 0);
+        let frees = freed_by(store.dir(), &id.trash_name());
         // Decided and durable. What cannot be unlinked now, the next sweep unlinks.
         if let Err(e) = store.dir().remove_tree(id.trash_name()) {
             observer.warn(&format!("{e}; the rest is removed when the store is next opened"));
         }
         drop(guard);
-        Ok(Deleted { id: id.to_string(), reason: reason.to_owned(), files, bytes, frees: None })
+        Ok(Deleted { id: id.to_string(), reason: reason.to_owned(), files, bytes, frees })
     }
+}
+
+fn refuse_pinned(store: &Store, id: SnapshotId) -> Result<()> {
+    let state = store.read_state(id).map_err(|e| or_deleted(store, id, e))?;
+    if !state.pinned {
+        return Ok(());
+    }
+    let path = store.dir().path_of(id.to_string());
+    Err(ValidationError::Pinned { id: id.to_string(), path, unreadable: state.unreadable }.into())
+}
+
+/// What unlinking a snapshot's files gives back: the blocks of inodes that have no other name. Where blocks can be shared too, that is the most.
+/// `None` where it cannot be had.
+fn freed_by(store: &Dir, name: &str) -> Option<Bounds> {
+    let dir = store.open_dir(name).ok()?;
+    let most = blocks_of(&dir, DEEPEST).ok()?;
+    let least = if dir.volume().ok()?.kind == VolumeKind::Ext { most } else { 0 };
+    Some(Bounds { least, most })
+}
+
+/// A snapshot holds logs, and they hold files.
+const DEEPEST: usize = 8;
+
+fn blocks_of(dir: &Dir, deeper: usize) -> Result<u64> {
+    let mut sum = dir.stat_self()?.allocated;
+    for entry in dir.list()? {
+        let more = match entry.kind {
+            FileKind::Dir if deeper > 0 => blocks_of(&dir.open_dir(&entry.name)?, deeper - 1)?,
+            FileKind::File => dir.stat(&entry.name).map(|stat| if stat.nlink == 1 { stat.allocated } else { 0 })?,
+            FileKind::Dir | FileKind::Other => 0,
+        };
+        sum = sum.saturating_add(more);
+    }
+    Ok(sum)
 }
 
 /// Files and bytes, as the catalogue remembers them: to read a large manifest would take longer than to decide. Else as

@@ -27,14 +27,18 @@ impl SnapshotManager {
         })
     }
 
-    /// Takes tags from a snapshot and gives it others; what it has already, or has not, is no error. What holds, as for
-    /// [`set_pinned`](Self::set_pinned).
+    /// Takes tags from a snapshot and gives it others; what it has already, or has not, is no error, but the observer is warned of
+    /// what it has not. What holds, as for [`set_pinned`](Self::set_pinned).
     ///
     /// # Errors
     ///
     /// As `set_pinned`, and `Validation` for more or longer tags than [`Create::tag`](crate::snapshot::Create::tag) allows.
     pub fn retag(&self, id: &str, add: &BTreeSet<String>, remove: &BTreeSet<String>) -> Result<SnapshotInfo> {
+        let observer = &self.config().observer;
         self.label(id, |state| {
+            for absent in remove.difference(&state.tags) {
+                observer.warn(&format!("there is no tag {absent} to take away"));
+            }
             state.tags.retain(|tag| !remove.contains(tag));
             state.tags.extend(add.iter().cloned());
             check_tags(state.tags.iter().map(String::as_str))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result, ValidationError};
 use crate::fs::LockMode;
 use crate::snapshot::manager::SnapshotManager;
 use crate::snapshot::outcome::Deleted;
@@ -209,10 +209,11 @@ impl SnapshotManager {
                 _ if store.is_in_use(step.id, &guard) => continue,
                 _ => drop(guard),
             }
-            match self.delete_for(&store, step.id, &step.reason) {
+            match self.delete_for(&store, step.id, false, &step.reason) {
                 Ok(deleted) => gone.push(deleted),
-                // Another process was faster.
+                // Another process was faster, or has pinned it since.
                 Err(e) if e.is_not_found() => {}
+                Err(Error::Validation(ValidationError::Pinned { .. })) => {}
                 Err(e) => return Err(e),
             }
         }

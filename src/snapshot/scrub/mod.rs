@@ -68,7 +68,7 @@ fn as_text<S: serde::Serializer>(budget: &Budget, s: S) -> Result<S::Ok, S::Erro
 
 impl SnapshotManager {
     /// Reads as much of the snapshots as the budget allows and holds it against the recorded digests: what was read the longest ago
-    /// first, each inode once however many snapshots share it. The next run goes on where this one ended, also where it was killed:
+    /// first, then, where a file is larger than what is left of the budget, those behind it that are not, each inode once however many snapshots share it. The next run goes on where this one ended, also where it was killed:
     /// what had been read some seconds before counts. A file that was not read to its end does not.
     ///
     /// When files were read, and damage, stand in the states of all snapshots that share them afterwards, if this user may write
@@ -130,16 +130,16 @@ const AT_A_TIME: usize = 64;
 /// How often that is done at the most.
 const OFTEN: Duration = Duration::from_secs(5);
 
-/// The first of them that fit; one at least.
+/// The first of them, and, where the next does not fit any more, those behind it that do: the budget is used up as far as that can be. The
+/// very first is chosen whatever its size, so that there is no budget with which a large file is never read.
 fn within(units: &[Unit], order: &[usize], bytes: u64) -> Vec<usize> {
-    let (mut chosen, mut sum) = (Vec::new(), 0u64);
+    let (mut chosen, mut left) = (Vec::new(), bytes);
     for at in order {
         let Some(unit) = units.get(*at) else { continue };
-        sum = sum.saturating_add(unit.size);
-        if sum > bytes && !chosen.is_empty() {
-            break;
+        if unit.size <= left || chosen.is_empty() {
+            left = left.saturating_sub(unit.size);
+            chosen.push(*at);
         }
-        chosen.push(*at);
     }
     chosen
 }

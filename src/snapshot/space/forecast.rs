@@ -6,6 +6,18 @@ use serde::Serialize;
 
 use crate::store::{Record, Scope, rfc3339};
 
+impl Forecast {
+    /// How long it takes until the disk is full, for a reader; `None` where nothing grows. A far future is told as what it is, since nobody
+    /// knows it by the day.
+    pub fn until_full(&self) -> Option<String> {
+        const FAR_DAYS: f64 = 3652.5;
+        self.days_until_full.map(|days| match days {
+            days if days > FAR_DAYS => "more than 10 years".to_owned(),
+            days => format!("{days} days"),
+        })
+    }
+}
+
 /// Less history than this says nothing about a day.
 const LEAST_HISTORY_MS: i64 = 3_600_000;
 const DAY_MS: f64 = 86_400_000.0;
@@ -115,6 +127,8 @@ mod tests {
         let told = forecast(&history, 250_000).unwrap();
         assert_eq!((told.appended_per_day, told.copied_per_day), (24_000, 1000));
         assert_eq!((told.hours, told.days_until_full), (12.0, Some(10.0)));
+        assert_eq!(told.until_full().unwrap(), "10 days");
+        assert_eq!(forecast(&history, 1 << 50).unwrap().until_full().unwrap(), "more than 10 years");
     }
 
     #[test]
@@ -137,5 +151,6 @@ mod tests {
     fn nothing_grows_forever_and_truncation_is_no_growth() {
         let still = [record(0, 0, 1000, 10_000, 10_000), record(12, 0, 900, 9_000, 0)];
         assert_eq!(forecast(&still, 1).unwrap().days_until_full, None);
+        assert_eq!(forecast(&still, 1).unwrap().until_full(), None);
     }
 }

@@ -1,4 +1,5 @@
-//! Which other snapshots share the damage of one: they name the same inode and expect the same bytes of it.
+//! Which other snapshots share the damage of one: they name the same inode and expect the same bytes of it, or have, under the same
+//! name, the very bytes that make no sense.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,7 +18,7 @@ impl SnapshotManager {
     /// Records it in the states of these snapshots. What does not stand in a file is shared by nobody.
     pub(in crate::snapshot) fn spread(&self, store: &Store, loaded: &Loaded, damage: &[Damage]) -> Result<()> {
         let damaged = inodes(loaded, damage)?;
-        if damaged.is_empty() {
+        if damaged.is_empty() && !damage.iter().any(|d| d.kind.is_of_content()) {
             return Ok(());
         }
         let mut found: BTreeMap<SnapshotId, Vec<Damage>> = BTreeMap::new();
@@ -25,10 +26,12 @@ impl SnapshotManager {
             self.config().observer.check()?;
             // One that is gone, or cannot be read, is another matter.
             if let Ok(other) = store.load(id)
-                && let Ok(shared) = shared(&other, &damaged)
-                && !shared.is_empty()
+                && let Ok(mut shared) = shared(&other, &damaged)
             {
-                found.insert(id, shared);
+                shared.extend(same_content(damage, |path| loaded.digests.get(path), |path| other.digests.get(path)));
+                if !shared.is_empty() {
+                    found.insert(id, shared);
+                }
             }
         }
         let now = self.config().clock.now();
@@ -36,6 +39,21 @@ impl SnapshotManager {
             state.add_damage(found.get(&id).cloned().unwrap_or_default(), now);
         })
     }
+}
+
+/// What a deep verification found in a snapshot that another one has too, byte for byte. An index is judged by its log: both must
+/// be the same.
+pub(in crate::snapshot) fn same_content(
+    damage: &[Damage],
+    of: impl Fn(&str) -> Option<Hash>,
+    other: impl Fn(&str) -> Option<Hash>,
+) -> Vec<Damage> {
+    let same = |path: &str| of(path).is_some_and(|digest| other(path) == Some(digest));
+    let shared = |d: &&Damage| {
+        let log = d.path.rsplit_once('.').map(|(stem, _)| format!("{stem}.log"));
+        same(&d.path) && (d.kind != DamageKind::Index || log.is_none_or(|log| same(&log)))
+    };
+    damage.iter().filter(|d| d.kind.is_of_content()).filter(shared).cloned().collect()
 }
 
 fn inodes(loaded: &Loaded, damage: &[Damage]) -> Result<Damaged> {
@@ -52,6 +70,9 @@ fn inodes(loaded: &Loaded, damage: &[Damage]) -> Result<Damaged> {
 }
 
 fn shared(other: &Loaded, damaged: &Damaged) -> Result<Vec<Damage>> {
+    if damaged.is_empty() {
+        return Ok(Vec::new());
+    }
     let expected: HashSet<Hash> = damaged.values().map(|(digest, ..)| *digest).collect();
     let dirs = open_dirs(other)?;
     let mut found = Vec::new();

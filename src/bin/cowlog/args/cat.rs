@@ -2,16 +2,20 @@
 
 use clap::{Args, ValueEnum, value_parser};
 
+use super::restore::parse_moment;
 use super::{Part, Reach, Source};
 
 const EXAMPLES: &str = "\
 The columns of `text` are divided by tabs: offset, time, key, value, and one more for each header. What could break a line or
 drive a terminal is written as \\t, \\n, \\r, \\\\, \\xNN or \\u{N}; \\N stands for no key, no value or no time, \\control for the key of
 a marker of transactions. Where several partitions are printed, one after the other, the first column names them.
+A time is RFC 3339 (2026-11-23T14:00:00Z), the same without a zone, which is UTC then (\"2026-11-23 14:00\"), or so long ago (2h). It is
+held against each record's timestamp; these need not ascend. A record without one is of no time.
 
 Examples:
   cowlog cat data/orders-0 latest --from 100 --limit 10
   cowlog cat data latest --topic orders --partition 0 --format json | jq .value
+  cowlog cat data latest --topic orders --since \"2026-11-23 14:00\" --until \"2026-11-23 14:05\"
   cowlog cat data live --topic orders --key customer-17";
 
 #[derive(Debug, Args)]
@@ -31,6 +35,12 @@ pub struct Cat {
     /// The offset to stop before (exclusive)
     #[arg(long, value_name = "OFFSET", value_parser = value_parser!(i64).range(0..), default_value_t = i64::MAX, hide_default_value = true)]
     pub to: i64,
+    /// Only records of this time or later
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub since: Option<i64>,
+    /// Only records of an earlier time
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub until: Option<i64>,
     /// Only records with this key
     #[arg(long, value_name = "TEXT")]
     pub key: Option<String>,

@@ -67,7 +67,7 @@ fn parse_bound(text: &str) -> Result<Bound, String> {
     Bound::parse(text, Clock::default().now())
 }
 
-fn parse_moment(text: &str) -> Result<i64, String> {
+pub fn parse_moment(text: &str) -> Result<i64, String> {
     parse_time(text, Clock::default().now())
 }
 

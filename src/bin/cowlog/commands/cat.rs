@@ -39,12 +39,15 @@ pub fn run(session: Session, args: args::Cat) -> Result<u8, Failure> {
     let logs = selected(&opened, &args)?;
     let named = logs.len() > 1;
     let mut printer = Printer { out: Lines::new()?, format, left: args.limit.unwrap_or(u64::MAX) };
+    let times = args.since.unwrap_or(i64::MIN)..args.until.unwrap_or(i64::MAX);
+    // A timestamp that is none is less than any time.
+    let times = if args.until.is_some() { times.start.max(0)..times.end } else { times };
     let mut result = Ok(ControlFlow::Continue(()));
     for log in logs {
         if printer.left == 0 || !matches!(result, Ok(ControlFlow::Continue(()))) {
             break;
         }
-        result = log.read(args.first()..args.to, |header, record| {
+        result = log.read_between(args.first()..args.to, times.clone(), |header, record| {
             let wanted = args.key.as_ref().is_none_or(|key| record.key == Some(key.as_bytes()) && !header.is_control());
             if wanted { printer.print((log, named), header, record) } else { Ok(ControlFlow::Continue(())) }
         });

@@ -30,12 +30,15 @@ pub fn run(session: Session, args: args::Delete) -> Result<u8, Failure> {
     let manager = session.manager(&args.source.source)?;
     // All of them are found before the first goes: a slip of the pen deletes nothing.
     let ids = resolve(&manager, &args.ids)?;
+    if !args.force {
+        ids.iter().try_for_each(|id| manager.must_not_be_pinned(id))?;
+    }
     if args.dry_run {
         let planned = ids.iter().map(|id| planned(&manager, id)).collect::<Result<Vec<_>, Failure>>()?;
         let planned: Vec<Fate> = foresee(&manager, planned).into_iter().map(Fate::Gone).collect();
         return report(&session, &planned, "would be deleted");
     }
-    delete_all(&session, ids, |id| manager.delete(id))
+    delete_all(&session, ids, |id| if args.force { manager.delete_even_pinned(id) } else { manager.delete(id) })
 }
 
 /// Deletes one after the other, and reports what went and what did not.

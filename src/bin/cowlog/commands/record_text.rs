@@ -75,14 +75,29 @@ fn escaped(out: &mut impl Write, bytes: &[u8], name: bool) -> io::Result<()> {
                 '\r' => out.write_all(b"\\r")?,
                 '\\' => out.write_all(b"\\\\")?,
                 '=' => out.write_all(b"\\x3d")?,
-                c => write!(out, "\\u{{{:x}}}", u32::from(c))?,
+                c => {
+                    out.write_all(b"\\u{")?;
+                    hex(out, u32::from(c), 1)?;
+                    out.write_all(b"}")?;
+                }
             }
             rest = after.get(c.len_utf8()..).unwrap_or_default();
         }
         out.write_all(rest.as_bytes())?;
         for byte in chunk.invalid() {
-            write!(out, "\\x{byte:02x}")?;
+            out.write_all(b"\\x")?;
+            hex(out, u32::from(*byte), 2)?;
         }
+    }
+    Ok(())
+}
+
+/// At least so many digits. `write!` takes ten times as long, and of binary values nearly every byte goes this way.
+fn hex(out: &mut impl Write, number: u32, least: u32) -> io::Result<()> {
+    let digits = (u32::BITS - number.leading_zeros()).div_ceil(4).max(least);
+    for place in (0..digits).rev() {
+        let digit = char::from_digit(number >> (4 * place) & 0xf, 16).unwrap_or('0');
+        out.write_all(&[digit as u8])?;
     }
     Ok(())
 }

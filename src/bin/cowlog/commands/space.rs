@@ -137,8 +137,8 @@ fn foreseen(forecast: &Forecast) -> String {
         bytes(forecast.appended_per_day),
         bytes(forecast.copied_per_day)
     );
-    match forecast.days_until_full {
-        Some(days) => format!("{rate}: full in {days} days if no snapshot is deleted"),
+    match forecast.until_full() {
+        Some(time) => format!("{rate}: full in {time} if no snapshot is deleted"),
         None => format!("{rate}: it does not fill up"),
     }
 }
