@@ -15,6 +15,7 @@ mod gate;
 mod gc;
 mod intents;
 mod keys;
+mod label;
 mod limit;
 mod list;
 mod look;

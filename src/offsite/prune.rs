@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::list::RemoteRecord;
 use super::names::{SnapshotKey, SourceName};
 use super::remote::Remote;
-use crate::error::Result;
+use crate::error::{Result, ValidationError};
 use crate::snapshot::{Policy, plan};
 use crate::store::{DIGESTS, Record};
 
@@ -75,11 +75,21 @@ impl Remote {
         Ok(gone)
     }
 
-    /// Removes a snapshot, whatever the rules say. Its blobs stay until [`gc`](Self::gc).
+    /// Removes a snapshot, whatever the rules say; one that is pinned only where `even_pinned` says so. Its blobs stay until
+    /// [`gc`](Self::gc).
     ///
     /// After `Ok` it is gone. After an error or a crash it is there, whole, or gone.
-    pub fn delete(&self, source: &str, id: &str) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// `Validation`: no such snapshot, or it is pinned. `Filesystem`: the server does not let it go.
+    pub fn delete(&self, source: &str, id: &str, even_pinned: bool) -> Result<String> {
         let key = self.find(source, id)?;
+        if !even_pinned && let Some(record) = self.record_of(&key)?.map(|r| r.record).filter(|r| r.pinned) {
+            let path = self.bucket.address(&key.object(""));
+            let unreadable = record.state_unreadable;
+            return Err(ValidationError::Pinned { id: key.id.to_string(), path, unreadable }.into());
+        }
         self.remove(&key)?;
         Ok(key.id.to_string())
     }
@@ -87,16 +97,5 @@ impl Remote {
     /// What stood beside it is left to `gc`: a push of the same snapshot may be relying on it at this moment.
     fn remove(&self, key: &SnapshotKey) -> Result<()> {
         self.bucket.delete(&key.object(DIGESTS))
-    }
-
-    /// Keeps a snapshot whatever the rules say, or leaves it to them again.
-    pub fn pin(&self, source: &str, id: &str, pinned: bool) -> Result<String> {
-        let key = self.find(source, id)?;
-        if let Some(mut record) = self.record_of(&key)? {
-            record.record.pinned = pinned;
-            record.record.state_unreadable = false;
-            self.put_record(&key, &record)?;
-        }
-        Ok(key.id.to_string())
     }
 }

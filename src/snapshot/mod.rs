@@ -26,7 +26,7 @@ pub use crate::store::LeftOut;
 pub use arrive::Held;
 pub use config::SnapshotConfig;
 pub use create::Create;
-#[cfg(feature = "console")]
+#[cfg(feature = "offsite")]
 pub(crate) use create::check_tags;
 pub use doctor::{Checkup, Finding, Verdict, machine};
 pub use look::contents::{Contents, GroupContents, GroupOffset, LeaderEpoch, LogContents, TopicContents, Transaction};

@@ -96,7 +96,7 @@ fn act(deed: Deed, source: &Source, remote: &Remote) {
     match deed {
         Deed::Push(host) => push(&source.second, host),
         Deed::PushFirst(host) => push(&source.first, host),
-        Deed::Prune(host) => match remote.delete(&name(host).to_string(), &source.first) {
+        Deed::Prune(host) => match remote.delete(&name(host).to_string(), &source.first, false) {
             Ok(_) => {}
             Err(e) => assert!(e.is_not_found(), "{e}"),
         },

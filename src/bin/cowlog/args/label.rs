@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Source;
+use super::{From, Source};
 
 #[derive(Debug, Args)]
 pub struct Pins {
@@ -11,6 +11,8 @@ pub struct Pins {
     /// Which snapshots
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<String>,
+    #[command(flatten)]
+    pub elsewhere: From,
 }
 
 #[derive(Debug, Args)]
@@ -30,4 +32,6 @@ pub struct Tag {
     /// Take this one away; may be repeated
     #[arg(long, value_name = "TAG")]
     pub remove: Vec<String>,
+    #[command(flatten)]
+    pub elsewhere: From,
 }

@@ -5,12 +5,19 @@ use std::fmt::Write;
 use cowlog::snapshot::SnapshotInfo;
 
 use super::delete::resolve;
+use super::elsewhere;
 use crate::args;
 use crate::failure::{DONE, Failure};
 use crate::session::Session;
 use crate::style::printable;
 
 pub fn pin(session: Session, args: args::Pins, pinned: bool) -> Result<u8, Failure> {
+    if let Some(place) = &args.elsewhere.from {
+        let remote = elsewhere::open(&session, place, &args.elsewhere.reach)?;
+        let source = elsewhere::name_of(&args.source.source);
+        let labelled = args.ids.iter().map(|id| Ok(remote.set_pinned(&source, id, pinned)?.info));
+        return report(&session, &labelled.collect::<Result<Vec<_>, Failure>>()?);
+    }
     let manager = session.manager(&args.source.source)?;
     // All of them are found before the first is changed.
     let ids = resolve(&manager, &args.ids)?;
@@ -19,8 +26,13 @@ pub fn pin(session: Session, args: args::Pins, pinned: bool) -> Result<u8, Failu
 }
 
 pub fn tag(session: Session, args: args::Tag) -> Result<u8, Failure> {
-    let manager = session.manager(&args.source.source)?;
     let (add, remove) = (args.tags.into_iter().collect(), args.remove.into_iter().collect());
+    if let Some(place) = &args.elsewhere.from {
+        let remote = elsewhere::open(&session, place, &args.elsewhere.reach)?;
+        let labelled = remote.retag(&elsewhere::name_of(&args.source.source), &args.id, &add, &remove)?;
+        return report(&session, &[labelled.info]);
+    }
+    let manager = session.manager(&args.source.source)?;
     report(&session, &[manager.retag(&args.id, &add, &remove)?])
 }
 

@@ -36,7 +36,7 @@ pub fn delete(session: Session, args: args::Delete) -> Result<u8, Failure> {
     for id in &args.ids {
         let (of, id) = remote.resolve(&source, id)?;
         if !args.dry_run {
-            remote.delete(&of.to_string(), &id)?;
+            remote.delete(&of.to_string(), &id, args.force)?;
         }
         steps.push(RemoteStep { of, id, remove: true, reason: "asked for".into() });
     }
