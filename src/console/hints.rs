@@ -3,7 +3,7 @@
 use crate::error::{Error, ValidationError};
 
 /// What a client of the API can do instead.
-const INSTEAD: [(&str, &str); 9] = [
+const INSTEAD: [(&str, &str); 10] = [
     ("`--accept-loss`", "`\"accept_loss\": true`"),
     ("`--force`", "`\"force\": true`"),
     ("`--max-copy SIZE`", "`max_copy` in the configuration"),
@@ -11,6 +11,7 @@ const INSTEAD: [(&str, &str); 9] = [
     ("`cowlog delete`", "`DELETE /api/snapshots/{id}`"),
     ("`cowlog list`", "`GET /api/snapshots`"),
     ("`cowlog prune`", "`POST /api/sources/{name}/prune`"),
+    ("`cowlog unpin`", "`PATCH /api/snapshots/{id}` with `{\"pinned\": false}`"),
     ("`cowlog show`", "`GET /api/snapshots/{id}`"),
     ("`cowlog verify`", "`POST /api/snapshots/{id}/verify`"),
 ];
@@ -24,6 +25,11 @@ pub(super) fn hint(e: &Error) -> Option<String> {
         }
         Error::Validation(ValidationError::NoSuchSource { .. } | ValidationError::NotALog { .. }) => {
             "`path` in the configuration names a directory of segments, or a directory of such directories".into()
+        }
+        Error::Validation(ValidationError::Pinned { .. }) => {
+            // A deletion has no body.
+            let hint = e.hint()?.replace("`--force`", "`?force=true`");
+            INSTEAD.iter().fold(hint, |hint, (command, api)| hint.replace(command, api))
         }
         e => INSTEAD.iter().fold(e.hint()?, |hint, (command, api)| hint.replace(command, api)),
     })
@@ -96,6 +102,7 @@ mod tests {
             ConcurrencyError::TooSoon { last: "x".into(), age: Default::default(), min_interval: Default::default() }
                 .into(),
             ValidationError::NoSuchSnapshot { id: "x".into(), store: "/x".into() }.into(),
+            ValidationError::Pinned { id: "x".into(), path: "/x".into(), unreadable: false }.into(),
             ValidationError::NoSuchStore { source_path: "/x".into(), looked: vec!["/x".into()], gone: false }.into(),
             ValidationError::NoSuchSource { path: "/x".into() }.into(),
         ] {

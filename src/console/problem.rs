@@ -130,6 +130,7 @@ impl From<&Error> for Problem {
             Error::Filesystem(e) if is_full(e) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             Error::Filesystem(_) => (StatusCode::INTERNAL_SERVER_ERROR, "filesystem"),
             Error::Validation(_) if e.is_not_found() => (StatusCode::NOT_FOUND, "not-found"),
+            Error::Validation(ValidationError::Pinned { .. }) => (StatusCode::BAD_REQUEST, "pinned"),
             Error::Validation(ValidationError::InvalidId { .. }) => (StatusCode::BAD_REQUEST, "invalid-id"),
             Error::Validation(ValidationError::AmbiguousId { .. }) => (StatusCode::BAD_REQUEST, "ambiguous-id"),
             Error::Validation(_) => (StatusCode::BAD_REQUEST, "refused"),

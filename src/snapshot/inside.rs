@@ -45,10 +45,8 @@ pub(super) fn refuse_store_as_source(dir: &Dir) -> Result<()> {
     Err(match newest {
         Some(of) => {
             let source = of.manifest.source.path;
-            let hint = format!(
-                "name the source, {source}, and `--store {}` where it is not found by itself",
-                dir.path().display()
-            );
+            let hint =
+                format!("name the source, {source}; `--store DIR` names the store where it is not found by itself");
             refused(dir.path(), why, &hint)
         }
         None => refused(dir.path(), why, "name the source that its snapshots are of"),

@@ -44,6 +44,34 @@ fn a_snapshot_is_deleted_only_after_it_was_named() {
 }
 
 #[test]
+fn a_pin_is_set_seen_and_asked_about() {
+    let (_place, served) = served();
+    let ids: Vec<String> = (0..2).map(|_| served.create(SOURCE)).collect();
+    let Some(page) = Page::signed_in(&served, ADMIN) else { return };
+    let pinned = || served.get(&format!("/api/snapshots/{SOURCE}~{}", ids[0]))["pinned"].clone();
+    page.go_to_snapshot(SOURCE, &ids[0]);
+    page.says("pin", "Pin");
+    page.click("pin");
+    page.says("pin", "Unpin");
+    assert_eq!(pinned(), json!(true));
+    page.click("delete");
+    page.says("delete-pinned", "It is pinned");
+    page.says("delete-preview", "becomes free");
+    page.click("dialog-cancel");
+    page.gone("delete-dialog");
+    page.click("pin");
+    page.until("it is still pinned", || (pinned() == json!(false)).then_some(()));
+    page.until("it still says so", || (page.texts("pin") == ["Pin"]).then_some(()));
+    page.click("pin");
+    page.says("pin", "Unpin");
+    page.click("delete");
+    page.says("delete-preview", "becomes free");
+    page.click("dialog-confirm");
+    page.says("heading", SOURCE);
+    assert_eq!(served.get("/api/snapshots")["total"], 1);
+}
+
+#[test]
 fn pruning_shows_first_what_would_go() {
     let (_place, served) = served();
     let ids: Vec<String> = (0..4).map(|_| served.create(SOURCE)).collect();

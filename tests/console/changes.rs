@@ -17,6 +17,34 @@ fn create(served: &Served, headers: &[(&str, &str)], body: Value) -> crate::serv
 }
 
 #[test]
+fn pins_and_tags_are_set_and_a_pinned_one_is_kept() {
+    let (_place, served) = served();
+    let ids: Vec<String> = (0..3).map(|_| served.create("orders-0")).collect();
+    let path = format!("/api/snapshots/orders-0~{}", ids[0]);
+    let label = |body: Value| served.ask("PATCH", &path, OPERATE, &[], Some(&body));
+    let labelled = label(json!({ "pinned": true, "add_tags": ["b", "a"] })).expect(200);
+    assert_eq!((&labelled["pinned"], &labelled["tags"]), (&json!(true), &json!(["a", "b"])));
+    assert_eq!(labelled["ref"], format!("orders-0~{}", ids[0]));
+    label(json!({ "remove_tags": ["a", "never"] })).expect(200);
+    let there = served.get(&path);
+    assert_eq!((&there["pinned"], &there["tags"]), (&json!(true), &json!(["b"])), "what is not named stays");
+    for bad in [json!({}), json!({ "pined": true }), json!({ "add_tags": ["a\nb"] }), json!({ "pinned": 1 })] {
+        assert_eq!(label(bad).status, 400);
+    }
+    // Neither a prune nor a deletion takes it, nor says that it would.
+    let prune = json!({ "max_snapshots": 1 });
+    let gone = served.ask("POST", "/api/sources/orders-0/prune", ADMIN, &[], Some(&prune)).expect(200);
+    assert_eq!(gone["deleted"].as_array().unwrap().len(), 1, "{gone}");
+    for query in ["?dry_run=true", ""] {
+        let problem = served.ask("DELETE", &format!("{path}{query}"), ADMIN, &[], None).problem(400, "pinned");
+        let hint = problem["hint"].as_str().unwrap();
+        assert!(hint.contains("?force=true") && hint.contains("PATCH") && !hint.contains("--"), "{hint}");
+    }
+    served.ask("DELETE", &format!("{path}?force=true"), ADMIN, &[], None).expect(200);
+    assert_eq!(served.get("/api/snapshots")["total"], 1);
+}
+
+#[test]
 fn a_snapshot_is_taken_deleted_and_pruned() {
     let (_place, served) = served();
     let made = create(&served, &[], json!({ "source": "orders-0", "tags": ["monday"] }));

@@ -41,6 +41,7 @@ fn each_line_of_the_page_works_and_each_route_has_one() {
             url.replace("/orders~latest", "/{id}").replace("/j1", "/{id}").replace("sources/orders", "sources/{name}");
         let method = match () {
             () if line.contains("-X DELETE") => "delete",
+            () if line.contains("-X PATCH") => "patch",
             () if line.contains("-X POST") || line.contains(" -d ") => "post",
             () => "get",
         };

@@ -93,6 +93,33 @@ fn whatever_a_path_is_made_of_it_leads_nowhere_else() {
 }
 
 #[test]
+fn the_snapshot_that_holds_a_time_is_restored() {
+    let place = Place::new();
+    place.append("orders-0", 20);
+    place.configure("", &[("orders-0", "")]);
+    let served = place.serve();
+    let first = served.create("orders-0");
+    let between = served.get(&format!("/api/snapshots/orders-0~{first}"))["timestamp_ms"].as_i64().unwrap() + 1;
+    place.append("orders-0", 5);
+    let second = served.create("orders-0");
+    let restore = |at: &str, body: Value| {
+        served.ask("POST", &format!("/api/sources/orders-0/restore?at={at}"), OPERATE, &[], Some(&body))
+    };
+    for (at, id, end) in [("1h", &first, 20), (cowlog::store::rfc3339(between).as_str(), &second, 25)] {
+        let job = served.ended(&restore(at, json!({ "to": format!("to-{end}") })).expect(202));
+        assert_eq!((&job["snapshot"], &job["result"]["end_offset"]), (&json!(id), &json!(end)), "{job}");
+    }
+    let job = served.ended(&restore("1h", json!({ "to": "cut", "until": "7" })).expect(202));
+    assert_eq!(job["result"]["end_offset"], 7, "{job}");
+    restore("2100-01-01", json!({ "to": "never" })).problem(404, "not-found");
+    restore("noon", json!({ "to": "never" })).problem(400, "bad-request");
+    restore("1h&by=x", json!({ "to": "never" })).problem(400, "bad-request");
+    restore("1h", json!({ "to": "never", "untill": "7" })).problem(400, "bad-request");
+    let answer = served.ask("POST", "/api/sources/nobody/restore?at=1h", OPERATE, &[], Some(&json!({ "to": "x" })));
+    answer.problem(404, "not-found");
+}
+
+#[test]
 fn with_several_directories_or_none_it_must_be_said_which() {
     let place = Place::new();
     place.append("orders-0", 20);

@@ -32,6 +32,8 @@ fn routes(id: &str) -> Vec<(&'static str, String, &'static str, Option<Value>)> 
         ("POST", "/api/snapshots".into(), OPERATE, Some(json!({ "source": "orders-0", "force": true }))),
         ("POST", format!("/api/snapshots/{id}/verify"), OPERATE, Some(json!({}))),
         ("POST", format!("/api/snapshots/{id}/restore"), OPERATE, Some(json!({ "to": "back" }))),
+        ("POST", "/api/sources/orders-0/restore?at=1h".into(), OPERATE, Some(json!({ "to": "then" }))),
+        ("PATCH", format!("/api/snapshots/{id}"), OPERATE, Some(json!({ "add_tags": ["x"] }))),
         ("POST", "/api/jobs/j1/cancel".into(), OPERATE, None),
         ("POST", "/api/sources/orders-0/prune".into(), ADMIN, Some(json!({ "dry_run": true }))),
         ("DELETE", format!("/api/snapshots/{id}?dry_run=true"), ADMIN, None),

@@ -2,6 +2,7 @@
 
 mod create;
 mod jobs;
+mod labels;
 mod prune;
 mod restore;
 mod settle;
@@ -116,10 +117,11 @@ pub(super) fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(sources::get))
         .routes(routes!(prune::prune))
         .routes(routes!(snapshots::list, create::create))
-        .routes(routes!(snapshots::get, snapshots::delete))
+        .routes(routes!(snapshots::get, snapshots::delete, labels::label))
         .routes(routes!(snapshots::files))
         .routes(routes!(verify::verify))
         .routes(routes!(restore::restore))
+        .routes(routes!(restore::restore_at))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::events))

@@ -5,19 +5,22 @@ use std::path::{Component, Path};
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::create::accepted;
 use super::{BadBody, NotChanged, Refused};
 use crate::console::app::{App, Order, Shared};
-use crate::console::auth::Operator;
+use crate::console::auth::{Caller, Operator};
 use crate::console::jobs::{Job, JobState, JobTask, New};
 use crate::console::problem::Problem;
-use crate::console::reading::{Body, Name};
+use crate::console::reading::{Body, Name, Params};
+use crate::console::sources::Found;
 use crate::fs::{Clock, Dir};
 use crate::kafka::datadir::is_topic_name;
 use crate::snapshot::{Bound, Detach, RestoreOptions, sweep_restore};
 use crate::store::Scope;
+use crate::units::parse_time;
 
 /// Where to, and how much.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -77,6 +80,52 @@ pub(super) async fn restore(
     Body(body): Body<Restore>,
 ) -> Result<Response, Problem> {
     let shown = serde_json::to_value(&body).unwrap_or_default();
+    begin(app, who, body, shown, move |app, _| app.find(&id)).await
+}
+
+/// Which moment is to be in it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Moment {
+    /// The oldest snapshot is restored that was begun then or later and is not known to be damaged. A time is RFC 3339, the same without a
+    /// zone (UTC then), or so long ago (`2h`).
+    at: String,
+}
+
+/// Restore the snapshot that holds a time
+///
+/// The job names the snapshot. Otherwise as for one that is named.
+#[utoipa::path(post, path = "/api/sources/{name}/restore", tag = "sources", operation_id = "restore_source", request_body = Restore,
+    params(("name" = String, Path, description = "The source's name."), Moment),
+    responses((status = 202, body = Job, headers(("Location" = String, description = "The job."))), Refused, NotChanged, BadBody))]
+pub(super) async fn restore_at(
+    State(app): State<Shared>,
+    Operator(who): Operator,
+    Name(name): Name,
+    Params(Moment { at }): Params<Moment>,
+    Body(body): Body<Restore>,
+) -> Result<Response, Problem> {
+    let mut shown = serde_json::to_value(&body).unwrap_or_default();
+    if let Some(fields) = shown.as_object_mut() {
+        fields.insert("at".into(), at.clone().into());
+    }
+    let time = parse_time(&at, Clock::default().now()).map_err(Problem::bad_request)?;
+    let find = move |app: &App, part: Option<&Scope>| {
+        let source = app.source(&name)?;
+        let id = app.manager(&source)?.at(time, part)?.id;
+        Ok(Found { source, id })
+    };
+    begin(app, who, body, shown, find).await
+}
+
+async fn begin(
+    app: Shared,
+    who: Caller,
+    body: Restore,
+    shown: Value,
+    find: impl FnOnce(&App, Option<&Scope>) -> Result<Found, Problem> + Send + 'static,
+) -> Result<Response, Problem> {
     let part = part(&body)?;
     if body.until_offset.is_some_and(|offset| offset < 0) {
         return Err(Problem::bad_request("no offset is below 0"));
@@ -86,9 +135,10 @@ pub(super) async fn restore(
     }
     let (since, until) = (bound(body.since.as_deref())?, bound(body.until.as_deref())?);
     let until = until.or(body.until_offset.map(Bound::Offset));
+    let wanted = part.clone();
     let (found, options, target) = app
         .read(move |app| {
-            let found = app.find(&id)?;
+            let found = find(app, wanted.as_ref())?;
             let (dir, name) = place(app, body.dir.as_deref(), &body.to)?;
             if dir.try_stat(&name)?.is_some() {
                 let detail = format!("{} exists already", dir.path_of(&name).display());

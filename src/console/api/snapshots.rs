@@ -15,7 +15,7 @@ use crate::console::problem::Problem;
 use crate::console::reading::{Name, Params};
 use crate::console::sources::Snapshot;
 use crate::kafka::datadir::is_topic_name;
-use crate::snapshot::{Deleted, SnapshotInfo};
+use crate::snapshot::{Deleted, SnapshotConfig, SnapshotInfo};
 use crate::units::parse_duration;
 
 const MOST: usize = 1000;
@@ -242,6 +242,9 @@ pub(super) struct Trial {
     /// Only say what would go.
     #[param(default = false)]
     dry_run: Option<bool>,
+    /// Delete it also if it is pinned.
+    #[param(default = false)]
+    force: Option<bool>,
 }
 
 /// What went, or would go.
@@ -263,15 +266,19 @@ pub(super) async fn delete(
     Name(id): Name,
     Params(trial): Params<Trial>,
 ) -> Result<Json<Gone>, Problem> {
-    let dry_run = trial.dry_run.unwrap_or(false);
+    let (dry_run, force) = (trial.dry_run.unwrap_or(false), trial.force.unwrap_or(false));
     let found = app.read(move |app| app.find(&id)).await?;
     let (source, id) = (found.source.clone(), found.id.clone());
     if dry_run {
         return app
             .read(move |app| {
-                let listed = app.manager(&source)?.list()?;
+                let manager = app.manager(&source)?;
+                let listed = manager.list()?;
                 let info = listed.into_iter().find(|s| s.id == id);
                 let info = info.ok_or_else(|| Problem::not_found(format!("{id} was deleted a moment ago")))?;
+                if !force {
+                    manager.must_not_be_pinned(&id)?;
+                }
                 let (files, bytes) = (info.methods.values().sum(), info.total_size);
                 let deleted = vec![Deleted { id, reason: "asked for".into(), files, bytes, frees: None }];
                 Ok(Json(Gone { source: source.name, dry_run, deleted }))
@@ -279,8 +286,12 @@ pub(super) async fn delete(
             .await;
     }
     let new = found.job(JobTask::Delete, &who);
-    let body = json!({});
-    let (_, job) = app.order(Order { who: &who, new, body }, move |config| source.manager(config)?.delete(&id)).await?;
+    let body = if force { json!({ "force": true }) } else { json!({}) };
+    let delete = move |config: &SnapshotConfig| {
+        let manager = source.manager(config)?;
+        if force { manager.delete_even_pinned(&id) } else { manager.delete(&id) }
+    };
+    let (_, job) = app.order(Order { who: &who, new, body }, delete).await?;
     let job = job.wait().await?;
     if let Some(error) = &job.error {
         return Err(error.clone().noted());

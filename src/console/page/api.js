@@ -77,7 +77,8 @@ export const jobs = (params) => call("GET", "jobs", { params: { limit: 100, ...p
 export const create = (body, key) => call("POST", "snapshots", { body, more: { Prefer: "respond-async", "Idempotency-Key": key } });
 export const verify = (ref, body) => call("POST", `snapshots/${part(ref)}/verify`, { body });
 export const restore = (ref, body) => call("POST", `snapshots/${part(ref)}/restore`, { body });
-export const remove = (ref, dry) => call("DELETE", `snapshots/${part(ref)}`, { params: { dry_run: dry } });
+export const remove = (ref, dry, force) => call("DELETE", `snapshots/${part(ref)}`, { params: { dry_run: dry, force: force || null } });
+export const label = (ref, body) => call("PATCH", `snapshots/${part(ref)}`, { body });
 export const prune = (name, body) => call("POST", `sources/${part(name)}/prune`, { body });
 export const cancel = (id) => call("POST", `jobs/${part(id)}/cancel`);
 

@@ -21,10 +21,11 @@ export async function deleteDialog(s) {
       facts([["Source", s.source], ["Taken", moment(s.timestamp_ms)], ["State", badge(v.kind, v.word)], s.tags?.length && ["Tags", s.tags.join(", ")]]),
       source?.newest_verified?.id === s.id ? h("p", { class: "callout" }, "It is the newest verified snapshot of this source.") : null,
       source?.snapshots === 1 ? h("p", { class: "callout" }, "It is the only snapshot of this source.") : null,
+      s.pinned ? h("p", { class: "callout", "data-test": "delete-pinned" }, "It is pinned: whoever did that wanted it to be kept.") : null,
       preview, h("p", null, "This cannot be undone. Other snapshots and the log stay as they are."),
     ],
     async run() {
-      const gone = await api.remove(s.ref, false);
+      const gone = await api.remove(s.ref, false, s.pinned);
       if (location.hash === `#/snapshot/${encodeURIComponent(s.ref)}`) location.hash = toSource(s.source);
       const freed = gone.deleted.reduce((sum, d) => sum + d.bytes, 0);
       notify({ kind: "ok", what: `${s.id} of ${s.source} was deleted`, body: h("p", null, `${Most(freed)} became free.`), spoken: `${s.id} was deleted.` });
@@ -32,7 +33,7 @@ export async function deleteDialog(s) {
     },
   });
   try {
-    const { deleted } = await api.remove(s.ref, true);
+    const { deleted } = await api.remove(s.ref, true, s.pinned);
     preview.replaceChildren(...deleted.map((d) => h("p", null, `${d.id} would go: ${plural(d.files, "file")}; ${most(d.bytes)} becomes free.`)));
     ui.ready(deleted.length > 0);
   } catch (e) {

@@ -7,9 +7,10 @@ import { restoreDialog } from "/console/dialog-restore.js";
 import { createDialog, verifyDialog } from "/console/dialogs.js";
 import { h } from "/console/dom.js";
 import { bytes, count, plural, setting, span, when } from "/console/format.js";
+import { notify, say } from "/console/notices.js";
 import { badge, change, code, disk, empty, facts, health, heading, link, loading, problem, stale, toSnapshot, verdict } from "/console/parts.js";
 import { runningSection } from "/console/progress.js";
-import { may, running, sorted, state } from "/console/state.js";
+import { hooks, may, running, sorted, state } from "/console/state.js";
 import { failingTasks, failure, upcoming } from "/console/view-sources.js";
 import { finishedJob } from "/console/view-jobs.js";
 
@@ -32,10 +33,22 @@ export function roleNote(...needs) {
   return h("p", { class: "note role-note", key: "role", "data-test": "role-note" }, `Your role is ${state.who?.role}. What needs ${lacking.join(" or ")} is disabled.`);
 }
 
+async function pin(s) {
+  const pinned = !s.pinned;
+  try {
+    await api.label(s.ref, { pinned });
+    say(`${s.id} is ${pinned ? "pinned" : "not pinned any more"}.`);
+    hooks.refresh();
+  } catch (e) {
+    notify({ kind: "failing", what: `${s.id} stays as it was`, body: problem(e.problem ?? { detail: String(e) }) });
+  }
+}
+
 export function snapshotActions(s, kind = "small") {
   return [
     change("Verify", { role: "operate", kind, test: "verify", named: `Verify ${s.id}`, onclick: () => verifyDialog(s), key: "verify" }),
     change("Restore", { role: "operate", kind, test: "restore", named: `Restore ${s.id}`, onclick: () => restoreDialog(s), key: "restore" }),
+    kind === "plain" ? change(s.pinned ? "Unpin" : "Pin", { role: "operate", kind, test: "pin", named: `${s.pinned ? "Unpin" : "Pin"} ${s.id}`, onclick: () => pin(s), key: "pin" }) : null,
     change("Delete", { role: "admin", kind: `${kind} danger-text`, test: "delete", named: `Delete ${s.id}`, onclick: () => deleteDialog(s), key: "delete" }),
   ];
 }
