@@ -323,6 +323,8 @@ fn io_error(e: object_store::Error) -> io::Error {
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
         E::NotSupported { .. } | E::NotImplemented { .. } => io::ErrorKind::Unsupported,
         E::InvalidPath { .. } => io::ErrorKind::InvalidInput,
+        // Of one of many that were to be removed by one request.
+        _ if told(&e).contains("AccessDenied") => io::ErrorKind::PermissionDenied,
         _ => io::ErrorKind::Other,
     };
     // A disk of this machine that is full, and the like.
@@ -360,5 +362,19 @@ fn told(e: &object_store::Error) -> String {
     match (between("Code"), between("Message")) {
         (Some(code), Some(message)) => format!("the server says {code}: {message}"),
         _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_allowed_is_told_apart_from_what_failed() {
+        let kind =
+            |text: &str| io_error(object_store::Error::Generic { store: "S3", source: text.to_owned().into() }).kind();
+        let refused = "DeleteObjects request failed for key a: Access Denied. (code: AccessDenied)";
+        assert_eq!(kind(refused), io::ErrorKind::PermissionDenied);
+        assert_eq!(kind("DeleteObjects request failed for key a: (code: InternalError)"), io::ErrorKind::Other);
     }
 }

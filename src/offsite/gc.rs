@@ -228,13 +228,19 @@ impl Remote {
             snapshots.iter().filter(|key| !known.contains_key(*key)).cloned().collect()
         };
         self.each(&new, |key| {
-            let digests = match self.digests(key) {
-                Ok((digests, _, _)) => digests,
+            let (digests, root) = match self.digests(key) {
+                Ok((digests, root, _)) => (digests, root.to_hex()),
                 // Pruned since it was listed.
                 Err(Error::Integrity(_)) if self.bucket.head(&key.object(DIGESTS))?.is_none() => return Ok(()),
                 Err(Error::Integrity(e)) => return Err(stands_in_the_way(e)),
                 Err(e) => return Err(e),
             };
+            // Lines that were changed or lost can look like those of a snapshot that needs other blobs, or none.
+            let known_as = self.record(key)?.map(|r| r.record.root).filter(|known| !known.is_empty());
+            if digests.get(MANIFEST).is_none() || known_as.is_some_and(|known| known != root.as_str()) {
+                let what = format!("{DIGESTS} is not what it was");
+                return Err(stands_in_the_way(IntegrityError::new(self.bucket.address(&key.object(DIGESTS)), what)));
+            }
             let blobs = digests.iter().filter(|(path, _)| *path != MANIFEST).map(|(_, digest)| self.blob_of(&digest));
             let blobs = Arc::new(blobs.collect());
             lock().insert(key.clone(), blobs);
@@ -317,7 +323,9 @@ impl Remote {
 
 fn stands_in_the_way(mut e: IntegrityError) -> Error {
     e.what = format!("{}: nobody knows which blobs it needs, and none was removed", e.what);
-    let hint = format!("`cowlog push` it again, or remove it by `cowlog delete --from`; it lies below {SNAPSHOTS}/");
+    let hint = format!(
+        "`cowlog push --again` from where it was taken, or remove it by `cowlog delete --from`; it lies below {SNAPSHOTS}/"
+    );
     e.hint = Some(hint);
     e.into()
 }

@@ -23,7 +23,7 @@ use crate::store::{DIGESTS, FileManifest, MANIFEST, MAX_MANIFEST, Record, Snapsh
 pub struct PushOptions {
     /// Under which name.
     pub name: SourceName,
-    /// Whether files are sent that are there already: to replace blobs that were found damaged. No.
+    /// Whether files are sent that are there already: to replace blobs and manifests that were found damaged. No.
     pub again: bool,
 }
 
@@ -82,12 +82,19 @@ impl Remote {
             bytes_sent: 0,
             blobs_there: files.len() as u64,
         };
-        if self.is_there(&key, &loaded.root)? && !options.again {
+        let there = self.what_is_there(&key, &loaded.root, options.again)?;
+        if there == There::Whole && !options.again {
             pushed.was_there = true;
             return Ok(pushed);
         }
         self.refuse_other_source(&key.of, &held)?;
         let intent = Intent::announce(self, &key, files.keys().copied())?;
+        if there == There::Damaged {
+            // Nothing can be restored from it, and it stands in the way of every gc.
+            for name in [DIGESTS, MANIFEST] {
+                self.bucket.delete(&key.object(name))?;
+            }
+        }
         let blobs = self.send_all(&held, &files, (&key, &intent), options.again, &mut pushed)?;
         self.publish(&key, &held, &blobs, &intent)?;
         intent.withdraw();
@@ -102,23 +109,38 @@ impl Remote {
         Ok(good.map(|info| info.id).filter(new).collect())
     }
 
-    fn is_there(&self, key: &SnapshotKey, root: &blake3::Hash) -> Result<bool> {
+    fn what_is_there(&self, key: &SnapshotKey, root: &blake3::Hash, again: bool) -> Result<There> {
         if self.bucket.head(&key.object(DIGESTS))?.is_none() {
-            return Ok(false);
+            return Ok(There::Nothing);
         }
-        match self.digests(key) {
-            Ok((_, found, _)) if found == *root => Ok(true),
-            Ok(_) => Err(ValidationError::Refused {
+        let found = match self.digests(key) {
+            Ok((_, found, _)) => found,
+            // Pruned between the two requests.
+            Err(Error::Integrity(_)) if self.bucket.head(&key.object(DIGESTS))?.is_none() => return Ok(There::Nothing),
+            Err(Error::Integrity(_)) if again => return Ok(There::Damaged),
+            Err(e) => return Err(mended_by_again(e)),
+        };
+        // Other digests under a record of this snapshot: these were changed since.
+        let was_this = || -> Result<bool> {
+            Ok(self.record(key)?.is_some_and(|known| known.record.root == root.to_hex().as_str()))
+        };
+        match found == *root {
+            true if !again => Ok(There::Whole),
+            true => match self.manifests(key) {
+                Err(Error::Integrity(_)) => Ok(There::Damaged),
+                other => other.map(|_| There::Whole),
+            },
+            false if again && was_this()? => Ok(There::Damaged),
+            false => Err(ValidationError::Refused {
                 what: format!("another snapshot is there as {key}"),
                 path: Some(self.bucket.address(&key.object(""))),
                 hint: Some(
-                    "choose another name for this source by `--name NAME`, or for this machine by `--host NAME`".into(),
+                    "choose another name for this source by `--name NAME`, or for this machine by `--host NAME`; `--again` \
+                     replaces it if it is this one, damaged"
+                        .into(),
                 ),
             }
             .into()),
-            // Pruned between the two requests.
-            Err(Error::Integrity(_)) if self.bucket.head(&key.object(DIGESTS))?.is_none() => Ok(false),
-            Err(e) => Err(e),
         }
     }
 
@@ -196,7 +218,7 @@ impl Remote {
             path: loaded.manifest.source.path.clone(),
             pushed_at: self.options.clock.now(),
         };
-        if self.record(key)?.is_none() {
+        if self.record(key)?.is_none_or(|there| there.record.root != record.record.root) {
             self.put_record(key, &record)?;
         }
         self.observer().check()?;
@@ -248,6 +270,25 @@ impl Remote {
             Ok(())
         })?;
         Ok(found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+/// What the place has under the name of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum There {
+    Nothing,
+    Whole,
+    /// Manifests of it that are not to be believed.
+    Damaged,
+}
+
+fn mended_by_again(e: Error) -> Error {
+    match e {
+        Error::Integrity(mut e) => {
+            e.hint = Some("`cowlog push --again` replaces it by what is here".into());
+            e.into()
+        }
+        e => e,
     }
 }
 

@@ -214,6 +214,11 @@ impl Remote {
         let remote = Self::with(bucket, options)?;
         match (recipients, &remote.config.encryption) {
             (Some(given), Some(has)) if has.recipients == given.to_texts() => {}
+            // Somebody may have exchanged `config.json`.
+            (None, None) if remote.options.identities.is_some() => {
+                let place = remote.bucket.shown().display();
+                remote.observer().warn(&format!("{place} is not encrypted, though a secret key was given"));
+            }
             (None, _) => {}
             (Some(_), has) => {
                 let how = match has {

@@ -39,7 +39,11 @@ pub fn run(session: Session, args: args::List) -> Result<u8, Failure> {
     let mut out = String::new();
     for (of, snapshots) in sources {
         let newest = snapshots.last().and_then(|s| millis_of(s.pushed.as_deref()?));
-        let pushed = newest.map(|at| format!(", pushed last {} ago", age(session.now(), at))).unwrap_or_default();
+        let pushed = match newest.map(|at| age(session.now(), at)) {
+            None => String::new(),
+            Some(age) if age == "now" => ", pushed just now".to_owned(),
+            Some(age) => format!(", pushed last {age} ago"),
+        };
         let path = snapshots.last().map(|s| s.source_path.as_str()).filter(|path| !path.is_empty());
         let path = path.map(|path| format!(" ({})", printable(path))).unwrap_or_default();
         let _ = writeln!(out, "{}{path}{pushed}", session.output.styles.bold(&of));
