@@ -16,6 +16,8 @@ mod heal;
 mod interrupt;
 mod owners;
 mod pinned;
+#[path = "../support/pages.rs"]
+mod pages;
 mod places;
 mod run;
 mod runbook;

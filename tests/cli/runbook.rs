@@ -6,6 +6,7 @@ use std::process::Command;
 use cowlog::BatchBuilder;
 use cowlog::log::{Log, LogConfig};
 
+use crate::pages::blocks;
 use crate::stage::cowlog;
 
 /// 2026-11-23 13:00 UTC.
@@ -22,24 +23,6 @@ fn events(log: &Path) {
         log.append(batch.unwrap()).unwrap();
     }
     log.close().unwrap();
-}
-
-/// What happens, and what is typed, in the order of the page.
-fn blocks(page: &str) -> Vec<(bool, String)> {
-    let mut blocks = Vec::new();
-    let mut rest = page;
-    loop {
-        let (happens, typed) = (rest.find("<!-- happens: "), rest.find("```sh\n"));
-        let (is_typed, from, opens, closes) = match (happens, typed) {
-            (None, None) => return blocks,
-            (Some(at), typed) if typed.is_none_or(|typed| at < typed) => (false, at, "<!-- happens: ", " -->"),
-            (_, Some(at)) => (true, at, "```sh\n", "```"),
-            (Some(_), None) => return blocks,
-        };
-        let (block, behind) = rest[from + opens.len()..].split_once(closes).unwrap();
-        blocks.push((is_typed, block.to_owned()));
-        rest = behind;
-    }
 }
 
 #[test]
