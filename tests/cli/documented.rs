@@ -92,6 +92,7 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
     docs.is(&["snapshot-space"], &space["snapshots"][0]);
     docs.is(&["segment-copies"], &space["segments"][0]);
     docs.is(&["deleted"], &json("delete", &[&id, "--dry-run"])[0]);
+    elsewhere(&mut docs, &stage);
     // It takes an hour of snapshots.
     let forecast = cowlog::snapshot::Forecast {
         since: String::new(),
@@ -180,7 +181,7 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
         contender.get("times").into_iter().for_each(|times| docs.is(&["times"], times));
     }
 
-    // Which this user may always set; what only a running broker makes, see `live` and `kafka_live`; and a broker's records
+    // Which this user may always set; what only a locked bucket does; what only a running broker makes, see `live` and `kafka_live`; and a broker's records
     // that cannot be read.
     let unseen = [
         ("scrub", "busy"),
@@ -188,11 +189,38 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
         ("created", "missing"),
         ("kafka", "unread"),
         ("space", "forecast"),
+        ("collected", "kept_because"),
     ];
     let unseen = unseen.map(|(name, field)| (name.to_owned(), field.to_owned()));
     let all = docs.tables.iter().flat_map(|(name, fields)| fields.keys().map(|field| (name.clone(), field.clone())));
     let missing: Vec<_> = all.filter(|pair| !docs.seen.contains(pair) && !unseen.contains(pair)).collect();
     assert!(missing.is_empty(), "documented, and nowhere to be seen: {missing:?}");
+}
+
+/// Copies in a directory.
+fn elsewhere(docs: &mut Seen, stage: &Stage) {
+    let place = stage.path("elsewhere");
+    let place = place.to_str().unwrap();
+    let of = |verb: &str, args: &[&str]| run(cowlog().arg(verb).args(args).args(["--from", place, "--json"])).json();
+    let pushed = stage.run("push", &["--to", place, "--host", "web-1", "--json"]).expect_code(0).json();
+    docs.is(&["pushed"], &pushed["pushed"][0]);
+    let source = format!("web-1/{}", stage.log.file_name().unwrap().to_str().unwrap());
+    let listed = of("list", &[]);
+    docs.is(&["snapshot", "elsewhere"], &listed[0]);
+    let file = format!("{:020}.log", 0);
+    let to = stage.path("a.log");
+    docs.is(&["pulled-file"], &of("pull", &[&source, "--file", &file, "--to", to.to_str().unwrap()]));
+    let store = stage.path("pulled.snapshots");
+    let pulled = of("pull", &[&source, "--store", store.to_str().unwrap()]);
+    docs.is(&["pulled"], &pulled);
+    docs.is(&["snapshot"], &pulled["snapshot"]);
+    docs.is(&["remote-verify"], &of("verify", &[&source]));
+    docs.is(&["collected"], &of("gc", &[]));
+    docs.is(&["remote-step"], &of("prune", &[&source, "--dry-run"])[0]);
+    docs.is(&["remote-step"], &of("delete", &[&source, "latest"])[0]);
+    docs.is(&["error"], &of("list", &[&source])["error"]);
+    let made = run(cowlog().arg("keygen").arg(stage.path("key")).arg("--json")).expect_code(0).json();
+    assert_eq!(made.as_object().unwrap().keys().collect::<Vec<_>>(), ["file", "recipient"]);
 }
 
 /// The lines of `cat` and of `diff --records`.
