@@ -20,6 +20,7 @@ fn main() -> Done {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["make", dir, segments, bytes] => make(Path::new(dir), segments.parse()?, bytes.parse()?),
+        ["records", dir, segments, bytes] => records(Path::new(dir), segments.parse()?, bytes.parse()?),
         ["fill", dir, snapshots] => fill(Path::new(dir), snapshots.parse()?),
         ["original", source, target] => original(Path::new(source), Path::new(target)),
         ["append", dir, batches] => append(Path::new(dir), batches.parse()?),
@@ -29,7 +30,7 @@ fn main() -> Done {
         ["read", dir] => read_plain(Path::new(dir)),
         ["memory", program, ref args @ ..] => memory(program, args),
         ["writer", dir, seconds] => writer(Path::new(dir), seconds.parse()?),
-        _ => Err("helper make|fill|original|append|write|batches|scan|read|memory|writer ARGS".into()),
+        _ => Err("helper make|records|fill|original|append|write|batches|scan|read|memory|writer ARGS".into()),
     }
 }
 
@@ -54,6 +55,36 @@ fn make(dir: &Path, segments: usize, bytes: usize) -> Done {
         }
         for _ in 0..(bytes / one.as_bytes().len()).max(1) {
             log.append(one.clone())?;
+        }
+    }
+    Ok(log.close()?)
+}
+
+/// So many segments more, of so many bytes, of records that are all different and of which half shrinks to nothing.
+fn records(dir: &Path, segments: usize, bytes: usize) -> Done {
+    const RECORD: usize = 1 << 10;
+    let mut log = Log::open(dir)?;
+    for _ in 0..segments {
+        if log.log_end_offset() > 0 {
+            log.roll()?;
+        }
+        let mut left = bytes;
+        while left >= RECORD {
+            let mut batch = BatchBuilder::new();
+            for _ in 0..(left / RECORD).min(64) {
+                let mut value = vec![b'.'; RECORD - 32];
+                let seed = (log.log_end_offset(), left);
+                let mut state = (seed.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (seed.1 as u64) << 20 ^ 1;
+                for piece in value[..RECORD / 2].chunks_exact_mut(8) {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    piece.copy_from_slice(&state.to_le_bytes());
+                }
+                batch = batch.record(1_735_998_123_000, Some(b"key"), Some(&value));
+                left -= RECORD;
+            }
+            log.append(batch.build()?)?;
         }
     }
     Ok(log.close()?)

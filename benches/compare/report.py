@@ -71,6 +71,9 @@ def milliseconds(samples, of):
     return f"{f.value:,.1f} ({f.least:,.1f}–{f.most:,.1f})"
 
 
+OFFSITE = "## Copies elsewhere"
+
+
 def write(path, tree, cowlog, command, sizes, runs, loads, image_dir, results):
     kinds = list(results)
     lines = [
@@ -122,5 +125,9 @@ def write(path, tree, cowlog, command, sizes, runs, loads, image_dir, results):
         if results[kind].notes:
             lines += ["", *[f"- {note}" for note in results[kind].notes]]
     path.parent.mkdir(parents=True, exist_ok=True)
+    # What benches/offsite/run wrote stays.
+    before = path.read_text() if path.exists() else ""
+    if OFFSITE in before:
+        lines += ["", OFFSITE + before.split(OFFSITE, 1)[1].rstrip("\n")]
     with open(path, "w") as page:
         page.write("\n".join(lines) + "\n")
