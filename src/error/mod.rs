@@ -199,7 +199,9 @@ impl FilesystemError {
         #[cfg(feature = "offsite")]
         if self.is_elsewhere() && self.source.raw_os_error().is_none() {
             return Some(match self.source.kind() {
-                io::ErrorKind::PermissionDenied => "look at the credentials in the environment and at what they allow",
+                io::ErrorKind::PermissionDenied => {
+                    "look at the credentials in the environment, at what they allow, and at locks of the bucket"
+                }
                 io::ErrorKind::NotFound => "look at the name of the bucket and at its prefix",
                 _ => "look at the network and the server, and try again: what has arrived is not sent again",
             });

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -15,6 +15,7 @@ use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, Put
 use tokio::runtime::Runtime;
 
 use super::place::Place;
+use super::trouble::{io_error, is_broken, is_final};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 
@@ -24,6 +25,8 @@ pub(super) struct Bucket {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     shown: PathBuf,
+    /// How long requests are tried again.
+    retry: Duration,
     runtime: Arc<Running>,
     observer: Observer,
 }
@@ -55,8 +58,8 @@ impl Bucket {
             .enable_all()
             .build()
             .map_err(|e| Error::io("start the threads that talk to", &place.shown, e))?;
-        let Place { store, prefix, shown } = place;
-        Ok(Bucket { store, prefix, shown, runtime: Arc::new(Running(Some(runtime))), observer })
+        let Place { store, prefix, shown, retry } = place;
+        Ok(Bucket { store, prefix, shown, retry, runtime: Arc::new(Running(Some(runtime))), observer })
     }
 
     /// How the place is called.
@@ -93,6 +96,29 @@ impl Bucket {
                 }
             }
         })
+    }
+
+    /// Makes a request again where the connection broke. The library does so only where it knows that it does no harm if the
+    /// request had arrived; whoever calls this says that.
+    fn again<T>(&self, request: impl Fn() -> Result<T>) -> Result<T> {
+        let (begun, mut pause) = (Instant::now(), Duration::from_millis(100));
+        loop {
+            match request() {
+                Err(Error::Filesystem(e)) if is_broken(&e.source) && begun.elapsed() < self.retry => {
+                    self.pause(pause)?;
+                    pause = (pause * 2).min(Duration::from_secs(15));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn pause(&self, long: Duration) -> Result<()> {
+        let slept = async {
+            tokio::time::sleep(long).await;
+            Ok(())
+        };
+        self.wait("wait for", "", slept)
     }
 
     fn failed(&self, op: &'static str, key: &str, e: object_store::Error) -> Error {
@@ -156,14 +182,28 @@ impl Bucket {
         self.wait("write", key, self.store.put(&path, PutPayload::from(bytes.into()))).map(drop)
     }
 
-    /// Writes an object if there is none of this name.
+    /// Writes an object if there is none of this name. Where the answer was lost, what this wrote itself counts as there.
     pub(super) fn put_new(&self, key: &str, bytes: impl Into<Bytes>) -> Result<Put> {
-        let path = self.path(key);
-        let options = PutOptions::from(PutMode::Create);
-        match self.wait("write", key, self.store.put_opts(&path, PutPayload::from(bytes.into()), options)) {
-            Ok(_) => Ok(Put::Made),
-            Err(Error::Filesystem(e)) if e.source.kind() == io::ErrorKind::AlreadyExists => Ok(Put::Exists),
-            Err(e) => Err(e),
+        const TRIES: u32 = 5;
+        let (path, bytes) = (self.path(key), bytes.into());
+        let put = || {
+            let (payload, options) = (PutPayload::from(bytes.clone()), PutOptions::from(PutMode::Create));
+            self.wait("write", key, self.store.put_opts(&path, payload, options))
+        };
+        let mut tries = 1;
+        loop {
+            match self.again(put) {
+                Ok(_) => return Ok(Put::Made),
+                Err(Error::Filesystem(e)) if e.source.kind() == io::ErrorKind::AlreadyExists => {
+                    // A server may also say so of one that somebody else is just writing, and that never comes to be.
+                    if tries == TRIES || self.head(key)?.is_some() {
+                        return Ok(Put::Exists);
+                    }
+                    self.pause(Duration::from_millis(100 << tries))?;
+                    tries += 1;
+                }
+                Err(e) => return Err(e),
+            }
         }
     }
 
@@ -177,7 +217,7 @@ impl Bucket {
     /// Removes an object. That there is none is no failure.
     pub(super) fn delete(&self, key: &str) -> Result<()> {
         let path = self.path(key);
-        match self.wait("remove", key, self.store.delete(&path)) {
+        match self.again(|| self.wait("remove", key, self.store.delete(&path))) {
             Err(e) if e.is_not_found() => Ok(()),
             other => other,
         }
@@ -207,7 +247,8 @@ impl Bucket {
     /// Everything whose key begins with these directories. Keys are relative to the place.
     pub(super) fn list(&self, below: &str) -> Result<Vec<Object>> {
         let path = self.path(below);
-        let listed = self.wait("list", below, self.store.list(Some(&path)).try_collect::<Vec<_>>())?;
+        let list = || self.wait("list", below, self.store.list(Some(&path)).try_collect::<Vec<_>>());
+        let listed = self.again(list)?;
         let object = |meta: ObjectMeta| {
             Some(Object {
                 key: self.key(&meta.location)?,
@@ -220,7 +261,7 @@ impl Bucket {
 
     /// Whether there is anything at all.
     pub(super) fn is_empty(&self) -> Result<bool> {
-        let listed = self.wait("list", "", self.store.list_with_delimiter(Some(&self.prefix)))?;
+        let listed = self.again(|| self.wait("list", "", self.store.list_with_delimiter(Some(&self.prefix))))?;
         Ok(listed.objects.is_empty() && listed.common_prefixes.is_empty())
     }
 }
@@ -306,75 +347,5 @@ impl Upload {
         const LONG: Duration = Duration::from_secs(5);
         let parts = &mut self.parts;
         let _ = runtime.block_on(async { tokio::time::timeout(LONG, parts.abort()).await });
-    }
-}
-
-/// What asking again would not change.
-fn is_final(e: &io::Error) -> bool {
-    use io::ErrorKind::{AlreadyExists, FileTooLarge, InvalidInput, NotFound, PermissionDenied, Unsupported};
-    matches!(e.kind(), AlreadyExists | FileTooLarge | InvalidInput | NotFound | PermissionDenied | Unsupported)
-}
-
-fn io_error(e: object_store::Error) -> io::Error {
-    use object_store::Error as E;
-    let kind = match &e {
-        E::NotFound { .. } => io::ErrorKind::NotFound,
-        E::AlreadyExists { .. } | E::Precondition { .. } => io::ErrorKind::AlreadyExists,
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
-        E::NotSupported { .. } | E::NotImplemented { .. } => io::ErrorKind::Unsupported,
-        E::InvalidPath { .. } => io::ErrorKind::InvalidInput,
-        // Of one of many that were to be removed by one request.
-        _ if told(&e).contains("AccessDenied") => io::ErrorKind::PermissionDenied,
-        _ => io::ErrorKind::Other,
-    };
-    // A disk of this machine that is full, and the like.
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&e);
-    while let Some(inner) = cause {
-        if let Some(inner) = inner.downcast_ref::<io::Error>()
-            && kind == io::ErrorKind::Other
-            && let Some(code) = inner.raw_os_error()
-        {
-            return io::Error::from_raw_os_error(code);
-        }
-        cause = inner.source();
-    }
-    io::Error::new(kind, told(&e))
-}
-
-/// The innermost causes are what went wrong; the outer ones repeat the address.
-fn told(e: &object_store::Error) -> String {
-    let mut texts: Vec<String> = vec![e.to_string()];
-    let mut cause = std::error::Error::source(e);
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !texts.iter().any(|t| t.contains(&text)) {
-            texts.push(text);
-        }
-        cause = inner.source();
-    }
-    let text = texts.join(": ");
-    // Of a page of XML only what it says.
-    let between = |tag: &str| {
-        let from = text.find(&format!("<{tag}>"))? + tag.len() + 2;
-        let rest = text.get(from..)?;
-        rest.get(..rest.find(&format!("</{tag}>"))?)
-    };
-    match (between("Code"), between("Message")) {
-        (Some(code), Some(message)) => format!("the server says {code}: {message}"),
-        _ => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_allowed_is_told_apart_from_what_failed() {
-        let kind =
-            |text: &str| io_error(object_store::Error::Generic { store: "S3", source: text.to_owned().into() }).kind();
-        let refused = "DeleteObjects request failed for key a: Access Denied. (code: AccessDenied)";
-        assert_eq!(kind(refused), io::ErrorKind::PermissionDenied);
-        assert_eq!(kind("DeleteObjects request failed for key a: (code: InternalError)"), io::ErrorKind::Other);
     }
 }

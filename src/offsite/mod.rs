@@ -28,6 +28,7 @@ mod pull;
 mod push;
 mod remote;
 mod sending;
+mod trouble;
 mod verify;
 
 pub use config::{Compression, RemoteConfig};

@@ -48,13 +48,15 @@ pub(super) struct Place {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) prefix: object_store::path::Path,
     pub(super) shown: PathBuf,
+    /// How long requests are tried again.
+    pub(super) retry: Duration,
 }
 
 /// Opens a place. `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`, `file:///dir`, or the path of a
 /// directory. No request is made, but a directory is made where `make` says so.
 pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Place> {
     let Some(url) = given.contains("://").then(|| Url::parse(given)) else {
-        return directory(given, Path::new(given), make);
+        return directory(Path::new(given), make);
     };
     let url = url.map_err(|e| refused(given, format!("is no URL: {e}")))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -69,7 +71,7 @@ pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Pl
     let store: Result<Arc<dyn ObjectStore>, object_store::Error> = match scheme {
         ObjectStoreScheme::Local => {
             let path = url.to_file_path().map_err(|()| refused(given, "is no path of this machine".into()))?;
-            return directory(given, &path, make);
+            return directory(&path, make);
         }
         ObjectStoreScheme::AmazonS3 => s3(&url, options, profile::read()?).build().map(|store| Arc::new(store) as _),
         ObjectStoreScheme::MicrosoftAzure => azure(&url, options).build().map(|store| Arc::new(store) as _),
@@ -84,7 +86,7 @@ pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Pl
         _ => return Err(refused(given, "is of no kind that is known".into())),
     };
     let store = store.map_err(|e| refused(given, e.to_string()))?;
-    Ok(Place { store, prefix, shown: PathBuf::from(given.trim_end_matches('/')) })
+    Ok(Place { store, prefix, shown: PathBuf::from(given.trim_end_matches('/')), retry: options.retry })
 }
 
 fn s3(url: &Url, options: &PlaceOptions, profile: Profile) -> AmazonS3Builder {
@@ -139,21 +141,22 @@ fn retry(options: &PlaceOptions) -> RetryConfig {
     RetryConfig { backoff, max_retries: 100, retry_timeout: options.retry }
 }
 
-fn directory(given: &str, path: &Path, make: bool) -> Result<Place> {
+fn directory(path: &Path, make: bool) -> Result<Place> {
     if make {
         crate::fs::Dir::make_all(path)?;
     }
     let store = LocalFileSystem::new_with_prefix(path).map_err(|_| -> Error {
-        ValidationError::Refused {
-            what: format!("there is no directory {given}"),
-            path: Some(path.into()),
-            hint: Some("`cowlog push` makes it; a URL begins with s3://, az://, gs:// or file://".into()),
-        }
-        .into()
+        let hint = "`cowlog push` makes it; a URL begins with s3://, az://, gs:// or file://".into();
+        ValidationError::NoSuchCopy { path: path.into(), hint }.into()
     })?;
     // What was acknowledged survives a power cut.
     let store = store.with_fsync(true);
-    Ok(Place { store: Arc::new(store), prefix: object_store::path::Path::default(), shown: path.to_owned() })
+    Ok(Place {
+        store: Arc::new(store),
+        prefix: object_store::path::Path::default(),
+        shown: path.to_owned(),
+        retry: Duration::ZERO,
+    })
 }
 
 fn without_credentials(url: &Url) -> String {

@@ -185,7 +185,8 @@ impl Remote {
         recipients: Option<&Recipients>,
         options: RemoteOptions,
     ) -> Result<Self> {
-        let place = Place { store, prefix: object_store::path::Path::default(), shown: shown.into() };
+        let (prefix, retry) = (object_store::path::Path::default(), options.place.retry);
+        let place = Place { store, prefix, shown: shown.into(), retry };
         Self::made(place, compression, recipients, options)
     }
 
@@ -197,7 +198,8 @@ impl Remote {
     ) -> Result<Self> {
         let bucket = Bucket::new(place, options.observer.clone())?;
         if bucket.get(CONFIG, MAX_CONFIG)?.is_none() {
-            if !bucket.is_empty()? {
+            // Another machine may have made it meanwhile, and put something into it.
+            if !bucket.is_empty()? && bucket.get(CONFIG, MAX_CONFIG)?.is_none() {
                 return Err(ValidationError::Refused {
                     what: format!("{} holds something else than copies of snapshots", bucket.shown().display()),
                     path: Some(bucket.shown().into()),

@@ -8,7 +8,8 @@ use super::coding::{carried, carry, encode, shrinks};
 use super::config::Compression;
 use super::gate::Gate;
 use super::remote::Remote;
-use crate::error::{Damage, DamageKind, IntegrityError, Result};
+use super::trouble::is_broken;
+use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
 use crate::fs::File;
 use crate::store::FileManifest;
 
@@ -41,7 +42,26 @@ impl Remote {
         file: &FileManifest,
         digest: blake3::Hash,
         again: bool,
-        open: impl FnOnce() -> Result<File>,
+        open: impl Fn() -> Result<File>,
+    ) -> Result<(Blob, u64)> {
+        const TRIES: u32 = 3;
+        let mut tries = 1;
+        loop {
+            match self.send_once(gate, file, digest, again, &open) {
+                // Nobody knows whether an upload is complete whose end was not answered.
+                Err(Error::Filesystem(e)) if e.is_elsewhere() && tries < TRIES && is_lost(&e.source) => tries += 1,
+                other => return other,
+            }
+        }
+    }
+
+    fn send_once(
+        &self,
+        gate: &Gate,
+        file: &FileManifest,
+        digest: blake3::Hash,
+        again: bool,
+        open: impl Fn() -> Result<File>,
     ) -> Result<(Blob, u64)> {
         let _pass = gate.enter(memory(file.size));
         let input = open()?;
@@ -67,14 +87,16 @@ impl Remote {
             }
             Ok(())
         });
-        // A compressor that was promised fewer bytes fails of itself.
+        let sink = match sink {
+            // A compressor that was promised another number of bytes fails of itself.
+            Err(Error::Validation(_)) => return Err(changed(file, input.path())),
+            other => other?,
+        };
         if offset != file.size || hasher.finalize() != digest {
-            if let Ok(sink) = sink {
-                sink.abandon();
-            }
+            sink.abandon();
             return Err(changed(file, input.path()));
         }
-        let size = sink?.finish()?;
+        let size = sink.finish()?;
         match self.bucket.head(&blob.key())? {
             Some(meta) if meta.size == size => Ok((blob, size)),
             // Another machine was faster, with bytes of its own: encrypted they always differ.
@@ -82,6 +104,11 @@ impl Remote {
             found => Err(lost(self, &blob, size, found.map(|meta| meta.size))),
         }
     }
+}
+
+/// Whether a connection broke, or the server does not know of an upload any more.
+fn is_lost(e: &io::Error) -> bool {
+    is_broken(e) || e.kind() == io::ErrorKind::NotFound
 }
 
 /// What this machine has does not have its digest.
