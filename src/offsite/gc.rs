@@ -168,7 +168,18 @@ impl Remote {
         }
         match dry_run {
             true => Ok(()),
-            false => self.bucket.delete(&mark.key),
+            false => self.put_away(&mark.key),
+        }
+    }
+
+    /// Removes what nobody needs any more. Where the server keeps it, it only takes up room.
+    fn put_away(&self, key: &str) -> Result<()> {
+        match self.bucket.delete(key) {
+            Err(Error::Filesystem(e)) if e.source.kind() == std::io::ErrorKind::PermissionDenied => {
+                self.observer().warn(&format!("{}: it stays", Error::Filesystem(e)));
+                Ok(())
+            }
+            other => other,
         }
     }
 
@@ -271,7 +282,10 @@ impl Remote {
             }
             // Another run may have acted on it meanwhile.
             let Some(bytes) = self.bucket.get(&object.key, MAX_MANIFEST)? else { continue };
-            let bad = |what: String| IntegrityError::new(self.bucket.address(&object.key), what);
+            let bad = |what: String| {
+                let hint = Some("remove this object: the next `cowlog gc` marks anew".into());
+                IntegrityError { hint, ..IntegrityError::new(self.bucket.address(&object.key), what) }
+            };
             let mark: Mark = unseal("a mark", &bytes).map_err(|e| bad(e.to_string()))?;
             let id = |text: &String| BlobId::from_hex(text).ok_or_else(|| bad(format!("{text:?} is no blob")));
             let blobs = mark.blobs.iter().map(id).collect::<Result<_, _>>()?;
@@ -283,15 +297,13 @@ impl Remote {
     }
 
     fn write_mark(&self, grace: Duration, unneeded: &Unneeded) -> Result<()> {
-        let mut run = [0; 8];
-        random(&mut run)?;
-        let run: String = run.iter().map(|b| format!("{b:02x}")).collect();
+        let run = run()?;
         let blobs = unneeded.blobs.iter().map(|id| id.to_hex()).collect();
         let mark = Mark { grace: grace.as_secs(), blobs, snapshots: unneeded.snapshots.iter().cloned().collect() };
         self.bucket.put(&format!("{GC}/mark-{run}.json"), seal("a mark", &mark)?)
     }
 
-    /// Of pushes that have died long ago.
+    /// Of pushes that have died long ago; and what runs left that died while they asked for the time.
     fn bury_announcements(&self, now: i64, dry_run: bool, done: &mut Collected) -> Result<()> {
         let long = i64::try_from(self.options.timing.announced.as_millis()).unwrap_or(i64::MAX);
         for intent in self.intents()? {
@@ -300,18 +312,26 @@ impl Remote {
             }
             done.announcements_removed += 1;
             if !dry_run {
-                self.bucket.delete(&intent.key)?;
+                self.put_away(&intent.key)?;
             }
+        }
+        let clocks = self.bucket.list(GC)?.into_iter().filter(|object| object.key.contains("/clock"));
+        let old: Vec<String> = clocks.filter(|c| now.saturating_sub(c.modified) > long).map(|c| c.key).collect();
+        if !old.is_empty() && !dry_run {
+            let _ = self.bucket.delete_all(&old, self.options.timing.window);
         }
         Ok(())
     }
 
     /// Milliseconds since 1970 UTC, by the server's clock.
     fn server_time(&self) -> Result<i64> {
-        let key = format!("{GC}/clock");
+        // Under a new name: what is there may be locked.
+        let key = format!("{GC}/clock-{}", run()?);
         self.bucket.put(&key, &b""[..])?;
         let missing = || Error::elsewhere("look at", self.bucket.address(&key), std::io::ErrorKind::NotFound.into());
-        Ok(self.bucket.head(&key)?.ok_or_else(missing)?.last_modified.timestamp_millis())
+        let now = self.bucket.head(&key)?.ok_or_else(missing)?.last_modified.timestamp_millis();
+        let _ = self.bucket.delete(&key);
+        Ok(now)
     }
 
     /// All blobs with their sizes.
@@ -319,6 +339,13 @@ impl Remote {
         let objects = self.bucket.list(BLOBS)?;
         Ok(objects.into_iter().filter_map(|object| Some((Blob::parse(&object.key)?, object.size))).collect())
     }
+}
+
+/// What tells runs apart.
+fn run() -> Result<String> {
+    let mut run = [0; 8];
+    random(&mut run)?;
+    Ok(run.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 fn stands_in_the_way(mut e: IntegrityError) -> Error {

@@ -73,7 +73,10 @@ impl Remote {
     /// The blobs of an announcement; `None` where it has been withdrawn meanwhile.
     pub(super) fn announced(&self, key: &str) -> Result<Option<BTreeSet<BlobId>>> {
         let Some(bytes) = self.bucket.get(key, MAX_MANIFEST)? else { return Ok(None) };
-        let bad = |what: String| IntegrityError::new(self.bucket.address(key), what);
+        let bad = |what: String| {
+            let hint = "nobody knows which blobs it keeps: once no push is under way, remove this object";
+            IntegrityError { hint: Some(hint.into()), ..IntegrityError::new(self.bucket.address(key), what) }
+        };
         let body: Body = unseal("an announcement", &bytes).map_err(|e| bad(e.to_string()))?;
         let id = |text: &String| BlobId::from_hex(text).ok_or_else(|| bad(format!("{text:?} is no blob")).into());
         body.blobs.iter().map(id).collect::<Result<_>>().map(Some)
