@@ -47,10 +47,15 @@ impl Manifests {
 }
 
 impl Remote {
-    /// The digests of a snapshot, and the root.
+    /// The digests of a snapshot, and the root. That is the one that its record states, where the record is there: of a
+    /// digest that changed nothing else in them would tell.
     pub(super) fn digests(&self, key: &SnapshotKey) -> Result<(DigestList, Hash, Vec<u8>)> {
         let bytes = self.manifest_object(key, DIGESTS)?;
         let root = blake3::hash(&bytes);
+        let record = self.record(key)?.filter(|there| there.record.id == key.id);
+        if record.is_some_and(|there| there.record.root != root.to_hex().as_str()) {
+            return Err(self.damaged(key, DIGESTS, format!("it does not have the digest that {RECORD} states")));
+        }
         let digests = DigestList::parse(&bytes).map_err(|e| self.damaged(key, DIGESTS, text(e)))?;
         Ok((digests, root, bytes))
     }

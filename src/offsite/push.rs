@@ -125,10 +125,11 @@ impl Remote {
             Ok(self.record(key)?.is_some_and(|known| known.record.root == root.to_hex().as_str()))
         };
         match found == *root {
-            true if !again => Ok(There::Whole),
             true => match self.manifests(key) {
-                Err(Error::Integrity(_)) => Ok(There::Damaged),
-                other => other.map(|_| There::Whole),
+                Err(Error::Integrity(_)) if self.bucket.head(&key.object(DIGESTS))?.is_none() => Ok(There::Nothing),
+                Err(Error::Integrity(_)) if again => Ok(There::Damaged),
+                Err(e) => Err(mended_by_again(e)),
+                Ok(_) => Ok(There::Whole),
             },
             false if again && was_this()? => Ok(There::Damaged),
             false => Err(ValidationError::Refused {
@@ -218,7 +219,8 @@ impl Remote {
             path: loaded.manifest.source.path.clone(),
             pushed_at: self.options.clock.now(),
         };
-        if self.record(key)?.is_none_or(|there| there.record.root != record.record.root) {
+        let is_of_it = |there: &RemoteRecord| there.record.id == key.id && there.record.root == record.record.root;
+        if !self.record(key)?.is_some_and(|there| is_of_it(&there)) {
             self.put_record(key, &record)?;
         }
         self.observer().check()?;
