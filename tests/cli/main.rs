@@ -15,9 +15,9 @@ mod fixtures;
 mod heal;
 mod interrupt;
 mod owners;
-mod pinned;
 #[path = "../support/pages.rs"]
 mod pages;
+mod pinned;
 mod places;
 mod run;
 mod runbook;
