@@ -81,7 +81,7 @@ fn records(dir: &Path, segments: usize, bytes: usize) -> Done {
                     state ^= state << 17;
                     piece.copy_from_slice(&state.to_le_bytes());
                 }
-                batch = batch.record(1_735_998_123_000, Some(b"key"), Some(&value));
+                batch.record(1_735_998_123_000, Some(b"key"), Some(&value));
                 left -= RECORD;
             }
             log.append(batch.build()?)?;

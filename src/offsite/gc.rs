@@ -145,7 +145,8 @@ impl Remote {
                 new.snapshots.insert(key);
             }
         }
-        if !(new.blobs.is_empty() && new.snapshots.is_empty()) && !options.dry_run {
+        let found_some = !new.blobs.is_empty() || !new.snapshots.is_empty();
+        if found_some && !options.dry_run {
             self.write_mark(options.grace, &new)?;
         }
         Ok(done)
