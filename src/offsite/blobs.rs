@@ -40,6 +40,13 @@ pub(super) struct Blob {
     pub(super) form: Form,
 }
 
+impl Form {
+    /// Whether the blob is the file as it is.
+    pub(super) fn is_bare(self) -> bool {
+        !self.compressed && !self.encrypted
+    }
+}
+
 impl BlobId {
     /// Of a file with this digest.
     pub(super) fn of(digest: &Hash, key: Option<&IdKey>) -> Self {

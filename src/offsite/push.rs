@@ -181,6 +181,12 @@ impl Remote {
             there.retain(|id, _| !condemned.blobs.contains(id));
             there.extend(self.there(&doubtful)?);
         }
+        // One that is the bare file tells by its size when it is not whole.
+        let is_cut = |(blob, size): &(Blob, u64)| {
+            blob.form.is_bare() && files.get(&blob.id).is_some_and(|(file, _)| file.size != *size)
+        };
+        let cut: BTreeSet<BlobId> = there.values().filter(|found| is_cut(found)).map(|(blob, _)| blob.id).collect();
+        there.retain(|id, _| !cut.contains(id));
         let new: Vec<BlobId> = ids.iter().copied().filter(|id| again || !there.contains_key(id)).collect();
         let mut new: Vec<_> = new.iter().filter_map(|id| files.get(id)).collect();
         // The largest first: they must not be what all others end before.
@@ -188,6 +194,7 @@ impl Remote {
         self.observer().phase("push", new.len() as u64, new.iter().map(|(file, _)| file.size).sum());
         let (gate, sent) = (Gate::new(MEMORY), Mutex::new(Vec::with_capacity(new.len())));
         self.each(&new, |(file, digest)| {
+            let again = again || cut.contains(&self.blob_of(digest));
             let done = self.send(&gate, file, *digest, again, || open(&dirs, held, file))?;
             self.observer().advance(1, 0);
             sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(done);

@@ -136,7 +136,7 @@ impl Remote {
                 of(DamageKind::Missing, format!("its blob {known} is not there"));
                 continue;
             };
-            let is_bare = !blob.form.compressed && !blob.form.encrypted;
+            let is_bare = blob.form.is_bare();
             let stated = match sizes.and_then(|sizes| sizes.get(id)) {
                 _ if is_bare => plain.get(id).copied(),
                 // Another machine may have sent it in another form.
