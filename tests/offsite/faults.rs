@@ -166,10 +166,13 @@ fn a_server_that_does_not_come_back() {
     }
 }
 
+/// Which requests.
+type Which = fn(&Request) -> bool;
+
 /// What a server says that it has, and has not.
 #[test]
 fn what_is_acknowledged_and_forgotten_is_not_published() {
-    let forget: [(&str, Fault, fn(&Request) -> bool); 5] = [
+    let forget: [(&str, Fault, Which); 5] = [
         ("blob", Fault::Forgotten, |r| {
             r.method == "PUT" && r.target.contains("/blobs/") && !r.target.contains("partNumber")
         }),
