@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -90,7 +90,6 @@ pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Pl
 }
 
 fn s3(url: &Url, options: &PlaceOptions, profile: Profile) -> AmazonS3Builder {
-    let endpoint = options.endpoint.clone().or(profile.endpoint);
     let mut builder = AmazonS3Builder::from_env()
         .with_url(url.as_str())
         .with_virtual_hosted_style_request(options.virtual_hosted)
@@ -110,7 +109,9 @@ fn s3(url: &Url, options: &PlaceOptions, profile: Profile) -> AmazonS3Builder {
     if let Some(region) = options.region.clone().or(profile.region.filter(|_| !in_environment)) {
         builder = builder.with_region(region);
     }
-    if let Some(endpoint) = endpoint {
+    // The environment comes before the profile.
+    let in_environment = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+    if let Some(endpoint) = options.endpoint.clone().or(in_environment).or(profile.endpoint) {
         builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
     }
     builder

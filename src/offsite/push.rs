@@ -89,8 +89,8 @@ impl Remote {
         }
         self.refuse_other_source(&key.of, &held)?;
         let intent = Intent::announce(self, &key, files.keys().copied())?;
-        if there == There::Damaged {
-            // Nothing can be restored from it, and it stands in the way of every gc.
+        if there == There::Damaged || options.again && there == There::Nothing {
+            // Nothing can be restored from what is left, and it stands in the way of every gc, or of this push.
             for name in [DIGESTS, MANIFEST] {
                 self.bucket.delete(&key.object(name))?;
             }
