@@ -4,9 +4,10 @@
 mod many;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use cowlog::snapshot::{Detach, Level, Policy, RestoreOptions};
+use cowlog::snapshot::{At, Budget, Detach, ForkOptions, Level, Policy, RestoreOptions};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 use many::{directory, log_of, manager, rounds, segments, sizes, write_segment};
@@ -146,6 +147,47 @@ fn store(c: &mut Criterion) {
     group.finish();
 }
 
+/// Living with snapshots: forks, reading through them, looking inside, space, rules that keep.
+fn living(c: &mut Criterion) {
+    let dir = directory();
+    let mut group = c.benchmark_group("living");
+    for n in segments() {
+        let log = log_of(&dir, n);
+        let snaps = manager(&log);
+        (0..3).for_each(|_| drop(snaps.create().run().unwrap()));
+        let to = ForkOptions::to(dir.path().join("fork"));
+        group.bench_function(BenchmarkId::new("fork", n), |b| {
+            // Dropping it removes it.
+            b.iter_custom(|times| rounds(times, || snaps.fork("latest", &to).unwrap(), drop));
+        });
+        group.bench_function(BenchmarkId::new("scrub of all", n), |b| {
+            let all: Budget = "100%".parse().unwrap();
+            b.iter(|| assert!(snaps.scrub(all).unwrap().ok))
+        });
+        group.bench_function(BenchmarkId::new("every record", n), |b| {
+            b.iter(|| {
+                let opened = snaps.logs_at(At::from("latest"), None).unwrap();
+                let mut bytes = 0;
+                for log in opened.logs() {
+                    let read = log.read(0..i64::MAX, |_, record| {
+                        bytes += record.value.map_or(0, <[u8]>::len);
+                        Ok::<_, cowlog::Error>(ControlFlow::Continue(()))
+                    });
+                    let _ = read.unwrap();
+                }
+                bytes
+            })
+        });
+        group.bench_function(BenchmarkId::new("space", n), |b| b.iter(|| snaps.space().unwrap()));
+        let keep = Policy { max_snapshots: 0, keep_hourly: 24, keep_daily: 7, keep_monthly: 12, ..snaps.policy() };
+        group.bench_function(BenchmarkId::new("plan of a prune that keeps", n), |b| {
+            b.iter(|| snaps.plan_prune(&keep).unwrap())
+        });
+        fs::remove_dir_all(log).unwrap();
+    }
+    group.finish();
+}
+
 fn concurrent(c: &mut Criterion) {
     let dir = directory();
     let mut group = c.benchmark_group("four creates at once");
@@ -174,6 +216,6 @@ fn concurrent(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = many::quick();
-    targets = create, verify, restore, delete, store, concurrent
+    targets = create, verify, restore, delete, store, living, concurrent
 }
 criterion_main!(benches);

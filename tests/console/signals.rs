@@ -251,3 +251,37 @@ fn the_demonstration_needs_nothing_and_leaves_nothing() {
     assert_eq!(served.wait(Duration::from_secs(12)), Some(0), "{}", served.log());
     assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "something is left behind");
 }
+
+#[test]
+fn its_log_can_be_objects() {
+    use std::io::BufRead;
+
+    let place = Place::new();
+    place.append("orders-0", 5);
+    place.configure("", &[("orders-0", "every = \"1h\"")]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cowlog"));
+    command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--config"]);
+    let mut child = command
+        .arg(place.path("cowlog.toml"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let mut said = Vec::new();
+    for line in lines {
+        let line = line.unwrap();
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        for field in ["timestamp", "level", "message"] {
+            assert!(told[field].is_string(), "{line} has no {field}");
+        }
+        if told["message"] == "done" && told["task"] == "create" {
+            assert_eq!((&told["source"], told["ms"].is_u64()), (&json!("orders-0"), true), "{line}");
+            nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+        }
+        said.push(told["message"].as_str().unwrap().to_owned());
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(said.iter().any(|message| message == "listening") && said.iter().any(|m| m == "done"), "{said:?}");
+}
