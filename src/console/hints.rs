@@ -3,9 +3,12 @@
 use crate::error::{Error, ValidationError};
 
 /// What a client of the API can do instead.
-const INSTEAD: [(&str, &str); 10] = [
+const INSTEAD: [(&str, &str); 13] = [
     ("`--accept-loss`", "`\"accept_loss\": true`"),
     ("`--force`", "`\"force\": true`"),
+    ("`--host NAME`", "`host` of `offsite` in the configuration"),
+    ("`--identity FILE`", "`identity` of `offsite` in the configuration"),
+    ("`--name NAME`", "`name` of `offsite` in the configuration"),
     ("`--max-copy SIZE`", "`max_copy` in the configuration"),
     ("`--store DIR`", "`store` in the configuration"),
     ("`cowlog delete`", "`DELETE /api/snapshots/{id}`"),
@@ -43,7 +46,17 @@ mod tests {
     use crate::error::{ConcurrencyError, IntegrityError};
 
     /// What is done on the server's machine only.
-    const LOCAL: [&str; 10] = [
+    const LOCAL: [&str; 20] = [
+        "cowlog delete --from",
+        "cowlog gc",
+        "cowlog keygen",
+        "cowlog list --from",
+        "cowlog pull",
+        "cowlog push",
+        "cowlog show --from",
+        "cowlog verify --from",
+        "--again",
+        "--name",
         "cowlog repair",
         "cowlog undo",
         "cowlog restore --into",

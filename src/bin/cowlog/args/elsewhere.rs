@@ -89,7 +89,7 @@ pub struct Push {
     #[arg(long)]
     pub delete_local_after: bool,
     /// Of a new place: to whom everything is encrypted, an age recipient; may be repeated
-    #[arg(long = "recipient", value_name = "AGE1…", help_heading = "Elsewhere")]
+    #[arg(long = "recipient", value_name = "AGE1...", help_heading = "Elsewhere")]
     pub recipients: Vec<String>,
     /// Of a new place: how files that shrink are compressed
     #[arg(long, value_enum, default_value = "zstd", help_heading = "Elsewhere")]
