@@ -33,7 +33,7 @@ const CASES: &[(Series, &str, Option<&str>)] = &[
     (
         &[("cowlog_offsite_snapshot_age_seconds", ""), ("cowlog_task_failing{task=push}", "1x200")],
         "20m",
-        Some("CowlogOffsiteTooOld"),
+        Some("CowlogTaskFailing"),
     ),
     // A server that was never scraped before, and one that has long been.
     (&[], "0m", None),
