@@ -111,15 +111,16 @@ fn served() -> (Place, Served) {
     place.append("bad", 50);
     std::fs::create_dir(place.path("drills")).unwrap();
     let drill = format!(
-        "drill = {{ every = \"1h\", into = {:?} }}\nevery = \"1h\"\nverify = {{ every = \"1h\" }}",
-        place.path("drills")
+        "drill = {{ every = \"1h\", into = {:?} }}\nevery = \"1h\"\nverify = {{ every = \"1h\" }}\noffsite = {{ to = {:?}, host = \"here\" }}",
+        place.path("drills"),
+        place.path("elsewhere")
     );
     let failing = format!("every = \"1h\"\ndrill = {{ every = \"1h\", into = {:?} }}", place.path("nowhere"));
     place.configure("", &[("good", &drill), ("bad", &failing), ("gone", "")]);
     let served = place.serve();
     let began = Instant::now();
-    // What is due at once is done: three jobs of one source, two of the other.
-    while served.get("/api/jobs")["jobs"].as_array().unwrap().iter().filter(|job| job["ended_ms"].is_i64()).count() < 5
+    // What is due at once is done: four jobs of one source, two of the other.
+    while served.get("/api/jobs")["jobs"].as_array().unwrap().iter().filter(|job| job["ended_ms"].is_i64()).count() < 6
     {
         assert!(began.elapsed() < Duration::from_secs(30));
         std::thread::sleep(Duration::from_millis(20));
@@ -145,6 +146,9 @@ fn they_say_what_is() {
     let of = |name: &str, source: &str| value(&all, name, &[("source", source)]);
     let source = served.get("/api/sources/good");
     assert_eq!((of("cowlog_snapshots", "good"), of("cowlog_snapshots", "gone")), (Some(1.0), Some(0.0)));
+    let elsewhere = "cowlog_offsite_snapshot_age_seconds";
+    assert!(of(elsewhere, "good").is_some_and(|age| age < 60.0) && of(elsewhere, "bad").is_none());
+    assert_eq!(source["offsite"]["id"], source["newest"]["id"]);
     assert_eq!((of("cowlog_damaged_snapshots", "good"), of("cowlog_damaged_snapshots", "bad")), (Some(0.0), Some(1.0)));
     assert_eq!((of("cowlog_source_readable", "good"), of("cowlog_source_readable", "gone")), (Some(1.0), Some(0.0)));
     for name in [
