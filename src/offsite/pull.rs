@@ -153,23 +153,40 @@ impl Remote {
         let sizes = self.sizes(&found.key)?;
         self.observer().phase("pull", files.len() as u64, bytes);
         let (damage, fetched) = (Mutex::new(Vec::new()), Mutex::new(0));
-        self.each(&files, |(file, digest)| {
-            let (at, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
-            let no_dir = || ValidationError::refused(format!("{:?} lies in no directory", file.path));
-            let output = dirs.get(at).ok_or_else(no_dir)?.open_file(name, Open::CreateNew(0o600))?;
-            let wanted = self.wanted(file, *digest, sizes.as_ref());
-            let got = self.fetch(&wanted, &mut |bytes, at| {
-                self.observer().advance(0, bytes.len() as u64);
-                output.write_all_at(bytes, at)
-            })?;
-            match got {
-                Got::Right(bytes) => {
-                    output.set_len(file.size)?;
-                    *fetched.lock().unwrap_or_else(PoisonError::into_inner) += bytes;
+        self.each(&equal(files), |files| {
+            let Some((first, digest)) = files.first() else { return Ok(()) };
+            let outputs = || files.iter().map(|(file, _)| create(&dirs, file));
+            let wanted = self.wanted(first, *digest, sizes.as_ref());
+            let got = if files.len() == 1 {
+                let output = create(&dirs, first)?;
+                let got = self.fetch(&wanted, &mut |bytes, at| {
+                    self.observer().advance(0, bytes.len() as u64);
+                    output.write_all_at(bytes, at)
+                })?;
+                // A try that broke off may have written more.
+                output.set_len(first.size)?;
+                got
+            } else {
+                let mut all = Vec::new();
+                let got = self.fetch(&wanted, &mut |bytes, at| {
+                    all.truncate(usize::try_from(at).unwrap_or(usize::MAX));
+                    all.extend_from_slice(bytes);
+                    Ok(())
+                })?;
+                if let Got::Right(_) = got {
+                    outputs().try_for_each(|output| output?.write_all_at(&all, 0))?;
+                    self.observer().advance(0, all.len() as u64 * files.len() as u64);
                 }
-                Got::Wrong(found) => damage.lock().unwrap_or_else(PoisonError::into_inner).push(found),
+                got
+            };
+            match got {
+                Got::Right(bytes) => *fetched.lock().unwrap_or_else(PoisonError::into_inner) += bytes,
+                Got::Wrong(found) => {
+                    let each = files.iter().map(|(file, _)| Damage { path: file.path.clone(), ..found.clone() });
+                    damage.lock().unwrap_or_else(PoisonError::into_inner).extend(each);
+                }
             }
-            self.observer().advance(1, 0);
+            self.observer().advance(files.len() as u64, 0);
             Ok(())
         })?;
         let mut damage: Vec<Damage> = damage.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -191,4 +208,21 @@ impl Remote {
         }
         .into()
     }
+}
+
+/// Files with the same bytes side by side, to be fetched once, as long as they are small: most indexes of a log may be equal.
+fn equal(files: Vec<(&FileManifest, blake3::Hash)>) -> Vec<Vec<(&FileManifest, blake3::Hash)>> {
+    const SMALL: u64 = 1 << 20;
+    let (small, large): (Vec<_>, Vec<_>) = files.into_iter().partition(|(file, _)| file.size <= SMALL);
+    let mut groups: HashMap<(blake3::Hash, u64), Vec<(&FileManifest, blake3::Hash)>> = HashMap::new();
+    for (file, digest) in small {
+        groups.entry((digest, file.size)).or_default().push((file, digest));
+    }
+    large.into_iter().map(|one| vec![one]).chain(groups.into_values()).collect()
+}
+
+fn create(dirs: &HashMap<&str, Dir>, file: &FileManifest) -> Result<crate::fs::File> {
+    let (at, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+    let no_dir = || ValidationError::refused(format!("{:?} lies in no directory", file.path));
+    dirs.get(at).ok_or_else(no_dir)?.open_file(name, Open::CreateNew(0o600))
 }
