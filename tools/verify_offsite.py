@@ -204,14 +204,14 @@ class Place:
                 found.append((of, parts[3]))
         return sorted(found, key=lambda f: (f[0], int(f[1].partition("-")[2])))
 
-    def blobs(self, key):
-        """Names by id, from the list beside the manifests; a hint, and nothing without it."""
-        with contextlib.suppress(Missing, Damaged, ValueError, KeyError, AttributeError):
-            data = self.read(f"{key}/blobs.json", self.key is not None)
+    def hint(self, key, name):
+        """The body of an object in the sealed form; nothing where that is lost or does not hold."""
+        with contextlib.suppress(Missing, Damaged, ValueError):
+            data = self.read(f"{key}/{name}", self.key is not None)
             head, end = b'{"checksum":"%s","body":', b"}\n"
             body = data[len(head) - 2 + 64 : -len(end)]
             if data == head % blake3(body).hexdigest().encode() + body + end:
-                return {name[:64]: name for name in json.loads(body)["blobs"]}
+                return json.loads(body)
         return {}
 
     def manifests(self, key):
@@ -225,6 +225,9 @@ class Place:
             except Damaged as e:
                 raise Damaged(f"{name}: {e}") from None
         digests = parse_digests(texts["manifest.b3"])
+        root, record = blake3(texts["manifest.b3"]).hexdigest(), self.hint(key, "record.json").get("record", {})
+        if record.get("id") == key.rpartition("/")[2] and record.get("root") != root:
+            raise Damaged("manifest.b3: it does not have the digest that record.json states")
         if digests.pop("manifest.json", None) != blake3(texts["manifest.json"]).hexdigest():
             raise Damaged("manifest.json: it does not have the digest that manifest.b3 states")
         try:
@@ -238,7 +241,7 @@ class Place:
             raise Damaged(f"manifest.json: it makes no sense: {e!r}") from None
         if not same:
             raise Damaged("manifest.json: it does not name the same snapshot and files as its key and manifest.b3")
-        return blake3(texts["manifest.b3"]).hexdigest(), files, dirs, texts
+        return root, files, dirs, texts
 
     def fetch(self, size, digest, name, write):
         """Gives `write` the bytes of a file. They are right if this returns."""
@@ -288,7 +291,7 @@ class Place:
         wrong = []
         if expect not in (None, root):
             wrong.append(("manifest.b3", f"its digest is {root}, expected was {expect}"))
-        names = self.blobs(key)
+        names = {name[:64]: name for name in self.hint(key, "blobs.json").get("blobs", {})}
         if self.key:
             ids = {digest: blake3(bytes.fromhex(digest), key=self.key).hexdigest() for _, _, digest, _ in files}
         else:
