@@ -340,7 +340,8 @@ impl World {
     }
 
     fn check_heal(&mut self, id: &str, at: u8, flip: bool) {
-        let snapshot = self.root.open_dir(format!("log/.snapshots/{id}")).unwrap();
+        let store = self.root.open_dir("log").unwrap().open_dir(".snapshots").unwrap();
+        let snapshot = store.open_dir(id).unwrap();
         let files = self.manager().manifest(id).unwrap().manifest.files;
         let file = &files[usize::from(at) % files.len()];
         let mut bytes = snapshot.read(&file.path, 1 << 20).unwrap();

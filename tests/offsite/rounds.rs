@@ -205,12 +205,13 @@ fn snapshots_go_and_what_only_they_needed() {
         place.from(&["verify", of, "--all"]).expect(0);
         same_restored(&place, &source, of, &[]);
 
-        place.from(&["delete", of, &ids[3], &ids[0]]).expect(0);
+        let refused = place.from(&["delete", of, &ids[0]]).expect(2);
+        assert!(refused.stderr.contains("is pinned"), "{refused:?}");
+        place.from(&["delete", of, &ids[3], &ids[0], "--force"]).expect(0);
         assert_eq!(place.from(&["list"]).expect(0).stdout, "");
-        assert_eq!(place.keys("snapshots"), [""; 0]);
         gc(&["--grace", "0s"]);
         gc(&["--grace", "0s"]);
-        assert_eq!(place.keys("blobs"), [""; 0]);
+        assert_eq!((place.keys("blobs"), place.keys("snapshots")), (vec![], vec![]), "what was beside them, too");
     }
 }
 
