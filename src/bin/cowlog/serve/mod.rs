@@ -36,7 +36,8 @@ pub fn run(base: SnapshotConfig, output: Output, args: args::Serve) -> Result<u8
     }
     let file = std::fs::canonicalize(&args.config).unwrap_or(args.config.clone());
     let server = Server::start(read(&file, &args)?, base, Options::default())?;
-    if !output.quiet {
+    // As objects its log says so itself.
+    if !output.quiet && matches!(args.log_format, LogFormat::Text) {
         output.note(&format!("listening on {}", server.address()));
     }
     until_stopped(server, signals, || read(&file, &args))
