@@ -121,3 +121,10 @@ impl RemoteConfig {
 pub(super) fn random(out: &mut [u8]) -> Result<()> {
     getrandom::fill(out).map_err(|e| ValidationError::refused(format!("the system has no random bytes: {e}")).into())
 }
+
+/// What tells runs apart: 16 hexadecimal digits.
+pub(super) fn run() -> Result<String> {
+    let mut run = [0; 8];
+    random(&mut run)?;
+    Ok(run.iter().map(|b| format!("{b:02x}")).collect())
+}

@@ -13,13 +13,12 @@
 //! Ages are told by the server's clock alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::blobs::{Blob, BlobId};
-use super::config::random;
+use super::config::run;
 use super::names::{BLOBS, GC, SNAPSHOTS, SnapshotKey};
 use super::remote::{Remote, Timing};
 use crate::error::{Error, IntegrityError, Result};
@@ -102,7 +101,7 @@ enum Of {
 }
 
 /// Blobs of snapshots that have been read once: manifests never change.
-type Known = Mutex<HashMap<SnapshotKey, Arc<HashSet<BlobId>>>>;
+type Known = HashMap<SnapshotKey, HashSet<BlobId>>;
 
 impl Remote {
     /// Marks blobs that no snapshot names, and removes those that a run before the grace period marked and that still
@@ -119,12 +118,12 @@ impl Remote {
         let mut done = Collected::default();
         let now = self.server_time()?;
         self.bury_announcements(now, options.dry_run, &mut done)?;
-        let known = Known::default();
+        let mut known = Known::default();
         let marks = self.marks()?;
         for mark in marks.iter().filter(|mark| mark.due <= now) {
-            self.sweep(mark, &known, options.dry_run, &mut done)?;
+            self.sweep(mark, &mut known, options.dry_run, &mut done)?;
         }
-        let needed = self.needed(&known)?;
+        let needed = self.needed(&mut known)?;
         let marked: Vec<&Unneeded> = marks.iter().filter(|m| m.due > now).map(|m| &m.named).collect();
         let mut new = Unneeded::default();
         for (blob, size) in self.all_blobs()? {
@@ -153,7 +152,7 @@ impl Remote {
     }
 
     /// What a mark names and nothing else does goes.
-    fn sweep(&self, mark: &Marked, known: &Known, dry_run: bool, done: &mut Collected) -> Result<()> {
+    fn sweep(&self, mark: &Marked, known: &mut Known, dry_run: bool, done: &mut Collected) -> Result<()> {
         const BATCH: usize = 1000;
         let ids: Vec<BlobId> = mark.named.blobs.iter().copied().collect();
         let there = self.there(&ids)?;
@@ -188,7 +187,7 @@ impl Remote {
     fn sweep_batch(
         &self,
         batch: &[(String, Of, u64)],
-        known: &Known,
+        known: &mut Known,
         dry_run: bool,
         done: &mut Collected,
     ) -> Result<()> {
@@ -226,7 +225,7 @@ impl Remote {
     }
 
     /// What announcements and snapshots name, looked up in this order.
-    fn needed(&self, known: &Known) -> Result<Needed> {
+    fn needed(&self, known: &mut Known) -> Result<Needed> {
         let mut named = HashSet::new();
         let mut at_work = HashSet::new();
         for intent in self.intents()? {
@@ -234,31 +233,25 @@ impl Remote {
             at_work.extend(SnapshotKey::of_intent(&intent.key));
         }
         let snapshots = self.snapshots()?;
-        let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
-        let new: Vec<SnapshotKey> = {
-            let known = lock();
-            snapshots.iter().filter(|key| !known.contains_key(*key)).cloned().collect()
-        };
-        self.each(&new, |key| {
-            let (digests, root) = match self.digests(key) {
-                Ok((digests, root, _)) => (digests, root.to_hex()),
+        let new: Vec<SnapshotKey> = snapshots.iter().filter(|key| !known.contains_key(*key)).cloned().collect();
+        let read = self.each(&new, |key| {
+            let (digests, root, record) = match self.digests_and_record(key) {
+                Ok((digests, root, _, record)) => (digests, root.to_hex(), record),
                 // Pruned since it was listed.
-                Err(Error::Integrity(_)) if self.bucket.head(&key.object(DIGESTS))?.is_none() => return Ok(()),
+                Err(Error::Integrity(_)) if self.bucket.head(&key.object(DIGESTS))?.is_none() => return Ok(None),
                 Err(Error::Integrity(e)) => return Err(stands_in_the_way(e)),
                 Err(e) => return Err(e),
             };
             // Lines that were changed or lost can look like those of a snapshot that needs other blobs, or none.
-            let known_as = self.record(key)?.map(|r| r.record.root).filter(|known| !known.is_empty());
+            let known_as = record.map(|r| r.record.root).filter(|known| !known.is_empty());
             if digests.get(MANIFEST).is_none() || known_as.is_some_and(|known| known != root.as_str()) {
                 let what = format!("{DIGESTS} is not what it was");
                 return Err(stands_in_the_way(IntegrityError::new(self.bucket.address(&key.object(DIGESTS)), what)));
             }
             let blobs = digests.iter().filter(|(path, _)| *path != MANIFEST).map(|(_, digest)| self.blob_of(&digest));
-            let blobs = Arc::new(blobs.collect());
-            lock().insert(key.clone(), blobs);
-            Ok(())
+            Ok(Some((key.clone(), blobs.collect())))
         })?;
-        let known = lock();
+        known.extend(read.into_iter().flatten());
         named.extend(snapshots.iter().filter_map(|key| known.get(key)).flat_map(|blobs| blobs.iter().copied()));
         at_work.extend(snapshots);
         Ok(Needed { blobs: named, snapshots: at_work })
@@ -340,13 +333,6 @@ impl Remote {
         let objects = self.bucket.list(BLOBS)?;
         Ok(objects.into_iter().filter_map(|object| Some((Blob::parse(&object.key)?, object.size))).collect())
     }
-}
-
-/// What tells runs apart.
-fn run() -> Result<String> {
-    let mut run = [0; 8];
-    random(&mut run)?;
-    Ok(run.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 fn stands_in_the_way(mut e: IntegrityError) -> Error {

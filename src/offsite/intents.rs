@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blobs::BlobId;
 use super::bucket::Object;
-use super::config::random;
+use super::config::run;
 use super::names::{PUSHES, SnapshotKey};
 use super::remote::Remote;
 use crate::error::{Error, IntegrityError, Result, ValidationError};
@@ -32,10 +32,7 @@ impl<'a> Intent<'a> {
         snapshot: &SnapshotKey,
         blobs: impl Iterator<Item = BlobId>,
     ) -> Result<Self> {
-        let mut run = [0; 8];
-        random(&mut run)?;
-        let run: String = run.iter().map(|b| format!("{b:02x}")).collect();
-        let key = snapshot.intent(&run);
+        let key = snapshot.intent(&run()?);
         remote.bucket.put(&key, seal("an announcement", &Body { blobs: blobs.map(BlobId::to_hex).collect() })?)?;
         let mut intent = Intent { remote, key, made: 0 };
         intent.made = intent.look()?;

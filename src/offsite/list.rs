@@ -1,7 +1,6 @@
 //! Which snapshots there are elsewhere.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,14 +79,8 @@ impl Remote {
 
     /// What is known of snapshots. One that has gone meanwhile is missing.
     pub(super) fn records(&self, keys: &[SnapshotKey]) -> Result<BTreeMap<SnapshotKey, RemoteRecord>> {
-        let all = Mutex::new(BTreeMap::new());
-        self.each(keys, |key| {
-            if let Some(record) = self.record_of(key)? {
-                all.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key.clone(), record);
-            }
-            Ok(())
-        })?;
-        Ok(all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        let found = self.each(keys, |key| Ok(self.record_of(key)?.map(|record| (key.clone(), record))))?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// From `record.json`; where that is lost, from the manifests: whether it was pinned nobody knows then.

@@ -50,14 +50,23 @@ impl Remote {
     /// The digests of a snapshot, and the root. That is the one that its record states, where the record is there: of a
     /// digest that changed nothing else in them would tell.
     pub(super) fn digests(&self, key: &SnapshotKey) -> Result<(DigestList, Hash, Vec<u8>)> {
+        self.digests_and_record(key).map(|(digests, root, bytes, _)| (digests, root, bytes))
+    }
+
+    /// The same, with the record that they were held against.
+    pub(super) fn digests_and_record(
+        &self,
+        key: &SnapshotKey,
+    ) -> Result<(DigestList, Hash, Vec<u8>, Option<RemoteRecord>)> {
         let bytes = self.manifest_object(key, DIGESTS)?;
         let root = blake3::hash(&bytes);
-        let record = self.record(key)?.filter(|there| there.record.id == key.id);
-        if record.is_some_and(|there| there.record.root != root.to_hex().as_str()) {
+        let record = self.record(key)?;
+        let of_it = record.as_ref().filter(|there| there.record.id == key.id);
+        if of_it.is_some_and(|there| there.record.root != root.to_hex().as_str()) {
             return Err(self.damaged(key, DIGESTS, format!("it does not have the digest that {RECORD} states")));
         }
         let digests = DigestList::parse(&bytes).map_err(|e| self.damaged(key, DIGESTS, text(e)))?;
-        Ok((digests, root, bytes))
+        Ok((digests, root, bytes, record))
     }
 
     /// Reads and checks the manifests.

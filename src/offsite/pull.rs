@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -41,12 +40,11 @@ impl Remote {
     pub fn pull(&self, source: &str, id: &str, into: &SnapshotManager) -> Result<Pulled> {
         let key = self.find(source, id)?;
         let found = self.manifests(&key)?;
-        let fetched = Mutex::new(0);
+        let mut bytes_fetched = 0;
         let arrived = into.arrive(key.id, &found.root, |dir| {
-            *fetched.lock().unwrap_or_else(PoisonError::into_inner) = self.fetch_into(&found, dir, &|_| true)?;
+            bytes_fetched = self.fetch_into(&found, dir, &|_| true)?;
             Ok(())
         })?;
-        let bytes_fetched = fetched.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (was_there, snapshot) = (arrived.was_there, arrived.snapshot);
         Ok(Pulled { of: key.of.to_string(), snapshot, was_there, bytes_fetched })
     }
@@ -152,9 +150,9 @@ impl Remote {
         }
         let sizes = self.sizes(&found.key)?;
         self.observer().phase("pull", files.len() as u64, bytes);
-        let (damage, fetched) = (Mutex::new(Vec::new()), Mutex::new(0));
-        self.each(&equal(files), |files| {
-            let Some((first, digest)) = files.first() else { return Ok(()) };
+        let groups = equal(files);
+        let fetched = self.each(&groups, |files| {
+            let Some((first, digest)) = files.first() else { return Ok(Got::Right(0)) };
             let outputs = || files.iter().map(|(file, _)| create(&dirs, file));
             let wanted = self.wanted(first, *digest, sizes.as_ref());
             let got = if files.len() == 1 {
@@ -179,24 +177,25 @@ impl Remote {
                 }
                 got
             };
+            self.observer().advance(files.len() as u64, 0);
+            Ok(got)
+        })?;
+        let (mut damage, mut bytes_fetched) = (Vec::new(), 0);
+        for (files, got) in groups.iter().zip(fetched) {
             match got {
-                Got::Right(bytes) => *fetched.lock().unwrap_or_else(PoisonError::into_inner) += bytes,
+                Got::Right(bytes) => bytes_fetched += bytes,
                 Got::Wrong(found) => {
-                    let each = files.iter().map(|(file, _)| Damage { path: file.path.clone(), ..found.clone() });
-                    damage.lock().unwrap_or_else(PoisonError::into_inner).extend(each);
+                    damage.extend(files.iter().map(|(file, _)| Damage { path: file.path.clone(), ..found.clone() }));
                 }
             }
-            self.observer().advance(files.len() as u64, 0);
-            Ok(())
-        })?;
-        let mut damage: Vec<Damage> = damage.into_inner().unwrap_or_else(PoisonError::into_inner);
+        }
         if !damage.is_empty() {
             damage.sort_by(|a, b| a.path.cmp(&b.path));
             return Err(self.refused(&found.key, damage));
         }
         write_new_unsynced(dir, MANIFEST, &found.manifest_bytes, 0o666)?;
         write_new_unsynced(dir, DIGESTS, &found.digest_bytes, 0o666)?;
-        fetched.into_inner().map_err(|_| Error::Interrupted)
+        Ok(bytes_fetched)
     }
 
     fn refused(&self, key: &SnapshotKey, damage: Vec<Damage>) -> Error {

@@ -1,7 +1,6 @@
 //! Carrying a snapshot there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Mutex;
 
 use serde::Serialize;
 
@@ -192,15 +191,13 @@ impl Remote {
         // The largest first: they must not be what all others end before.
         new.sort_by_key(|(file, _)| std::cmp::Reverse(file.size));
         self.observer().phase("push", new.len() as u64, new.iter().map(|(file, _)| file.size).sum());
-        let (gate, sent) = (Gate::new(MEMORY), Mutex::new(Vec::with_capacity(new.len())));
-        self.each(&new, |(file, digest)| {
+        let gate = Gate::new(MEMORY);
+        let sent = self.each(&new, |(file, digest)| {
             let again = again || cut.contains(&self.blob_of(digest));
             let done = self.send(&gate, file, *digest, again, || open(&dirs, held, file))?;
             self.observer().advance(1, 0);
-            sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(done);
-            Ok(())
+            Ok(done)
         })?;
-        let sent = sent.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         pushed.blobs_sent = sent.len() as u64;
         pushed.blobs_there -= pushed.blobs_sent;
         pushed.bytes_sent = sent.iter().map(|(_, size)| size).sum();
@@ -268,17 +265,15 @@ impl Remote {
             let all = self.all_blobs()?.into_iter().filter(|(blob, _)| wanted.contains(&blob.id));
             return Ok(all.map(|(blob, size)| (blob.id, (blob, size))).collect());
         }
-        let found = Mutex::new(BTreeMap::new());
-        self.each(ids, |id| {
+        let found = self.each(ids, |id| {
             for blob in id.forms(self.is_encrypted()) {
                 if let Some(meta) = self.bucket.head(&blob.key())? {
-                    found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(*id, (blob, meta.size));
-                    break;
+                    return Ok(Some((*id, (blob, meta.size))));
                 }
             }
-            Ok(())
+            Ok(None)
         })?;
-        Ok(found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(found.into_iter().flatten().collect())
     }
 }
 

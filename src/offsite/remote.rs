@@ -302,21 +302,17 @@ impl Remote {
         }
     }
 
-    /// Runs over all of them, several at a time, until one fails.
-    pub(super) fn each<T: Sync>(&self, items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    /// Runs over all of them, several at a time, until one fails. What came of each is in their order.
+    pub(super) fn each<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
         use rayon::prelude::*;
+        let work = |item: &T| self.observer().check().and_then(|()| work(item));
         // Threads of their own: these mostly wait.
         let threads = self.options.jobs.clamp(1, 256).min(items.len().max(1));
         if threads == 1 {
-            return items.iter().try_for_each(|item| self.observer().check().and_then(|()| work(item)));
+            return items.iter().map(work).collect();
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| ValidationError::refused(format!("no threads can be started: {e}")))?;
-        pool.install(|| {
-            items.par_iter().with_max_len(1).try_for_each(|item| {
-                self.observer().check()?;
-                work(item)
-            })
-        })
+        pool.install(|| items.par_iter().with_max_len(1).map(work).collect())
     }
 }

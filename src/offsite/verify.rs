@@ -1,7 +1,6 @@
 //! Whether what is elsewhere is what it was.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -77,37 +76,33 @@ impl Remote {
         let chosen = chosen(&ids, level)?;
         let mut report = report(key, level, found.root.to_hex().to_string(), Vec::new());
         report.files_checked = found.manifest.files.len() as u64;
-        let damage = Mutex::new(Vec::new());
-        let add = |of: BlobId, found: &Damage| {
-            let named = files
-                .get(&of)
-                .into_iter()
-                .flatten()
-                .map(|(file, _)| Damage { path: file.path.clone(), ..found.clone() });
-            damage.lock().unwrap_or_else(PoisonError::into_inner).extend(named);
+        let mut damage = Vec::new();
+        let mut add = |of: BlobId, found: &Damage| {
+            let files = files.get(&of).into_iter().flatten();
+            damage.extend(files.map(|(file, _)| Damage { path: file.path.clone(), ..found.clone() }));
         };
         if level != RemoteLevel::Full {
-            self.look_for(&found, &ids, sizes.as_ref(), &add)?;
+            self.look_for(&found, &ids, sizes.as_ref(), &mut add)?;
         }
         let wanted: Vec<_> = chosen.iter().filter_map(|id| Some((*id, files.get(id)?.first()?))).collect();
         self.observer().phase("verify", wanted.len() as u64, wanted.iter().map(|(_, (file, _))| file.size).sum());
-        let fetched = Mutex::new(0);
-        self.each(&wanted, |(id, (file, digest))| {
+        let fetched = self.each(&wanted, |(_, (file, digest))| {
             let wanted = self.wanted(file, *digest, sizes.as_ref());
             let got = self.fetch(&wanted, &mut |bytes, _| {
                 self.observer().advance(0, bytes.len() as u64);
                 Ok(())
             })?;
+            self.observer().advance(1, 0);
+            Ok(got)
+        })?;
+        for ((id, _), got) in wanted.iter().zip(fetched) {
             match got {
-                Got::Right(bytes) => *fetched.lock().unwrap_or_else(PoisonError::into_inner) += bytes,
+                Got::Right(bytes) => report.bytes_fetched += bytes,
                 Got::Wrong(found) => add(*id, &found),
             }
-            self.observer().advance(1, 0);
-            Ok(())
-        })?;
+        }
         report.files_read = wanted.len() as u64;
-        report.bytes_fetched = fetched.into_inner().unwrap_or_else(PoisonError::into_inner);
-        report.damage = damage.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.damage = damage;
         report.damage.sort_by(|a, b| a.path.cmp(&b.path));
         report.damage.dedup_by(|a, b| a.path == b.path);
         report.ok = report.damage.is_empty();
@@ -121,7 +116,7 @@ impl Remote {
         found: &Manifests,
         ids: &[BlobId],
         sizes: Option<&BTreeMap<BlobId, (Blob, u64)>>,
-        add: &(dyn Fn(BlobId, &Damage) + Sync),
+        add: &mut dyn FnMut(BlobId, &Damage),
     ) -> Result<()> {
         let there = self.there(ids)?;
         let plain: BTreeMap<BlobId, u64> =
@@ -130,7 +125,7 @@ impl Remote {
             self.observer().warn("the list of its blobs is lost: sizes of compressed or encrypted ones are not known");
         }
         for id in ids {
-            let of = |kind, detail: String| add(*id, &Damage { path: String::new(), kind, detail });
+            let mut of = |kind, detail: String| add(*id, &Damage { path: String::new(), kind, detail });
             let Some((blob, size)) = there.get(id) else {
                 let known = sizes.and_then(|sizes| sizes.get(id)).map_or_else(|| id.to_hex(), |(blob, _)| blob.key());
                 of(DamageKind::Missing, format!("its blob {known} is not there"));
