@@ -65,6 +65,12 @@ impl BlobId {
         self.0.to_hex().to_string()
     }
 
+    /// The directory that its blob is in.
+    pub(super) fn shelf(&self) -> String {
+        let name = self.to_hex();
+        format!("{BLOBS}/{}", name.get(..2).unwrap_or_default())
+    }
+
     /// The forms in which it may be there.
     pub(super) fn forms(self, encrypted: bool) -> [Blob; 2] {
         [true, false].map(|compressed| Blob { id: self, form: Form { compressed, encrypted } })
@@ -80,8 +86,7 @@ impl Blob {
     }
 
     pub(super) fn key(&self) -> String {
-        let name = self.name();
-        format!("{BLOBS}/{}/{name}", name.get(..2).unwrap_or_default())
+        format!("{}/{}", self.id.shelf(), self.name())
     }
 
     pub(super) fn parse_name(name: &str) -> Option<Self> {

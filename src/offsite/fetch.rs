@@ -97,7 +97,8 @@ impl Remote {
             Ok(Got::Wrong(Damage { path: wanted.path.to_owned(), kind, detail }))
         };
         let mut hasher = blake3::Hasher::new();
-        let (mut at, mut chunk) = (0, vec![0; CHUNK]);
+        let some = CHUNK.min(usize::try_from(wanted.size.saturating_add(1)).unwrap_or(CHUNK));
+        let (mut at, mut chunk) = (0, vec![0; some]);
         let outcome: io::Result<Result<()>> = (|| {
             let mut decoded = decode(blob.form, identities, reader)?;
             loop {

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::blobs::{Blob, BlobId};
+use super::blobs::BlobId;
 use super::config::run;
-use super::names::{BLOBS, GC, SNAPSHOTS, SnapshotKey};
+use super::names::{GC, SNAPSHOTS, SnapshotKey};
 use super::remote::{Remote, Timing};
 use crate::error::{Error, IntegrityError, Result};
 use crate::store::{DIGESTS, MANIFEST, MAX_MANIFEST, seal, unseal};
@@ -326,12 +326,6 @@ impl Remote {
         let now = self.bucket.head(&key)?.ok_or_else(missing)?.last_modified.timestamp_millis();
         let _ = self.bucket.delete(&key);
         Ok(now)
-    }
-
-    /// All blobs with their sizes.
-    pub(super) fn all_blobs(&self) -> Result<Vec<(Blob, u64)>> {
-        let objects = self.bucket.list(BLOBS)?;
-        Ok(objects.into_iter().filter_map(|object| Some((Blob::parse(&object.key)?, object.size))).collect())
     }
 }
 

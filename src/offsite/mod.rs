@@ -22,6 +22,8 @@ mod look;
 mod manifests;
 mod names;
 mod place;
+
+mod presence;
 mod profile;
 mod prune;
 mod pull;

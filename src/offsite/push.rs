@@ -198,6 +198,7 @@ impl Remote {
             self.observer().advance(1, 0);
             Ok(done)
         })?;
+        let sent = self.arrived(sent)?;
         pushed.blobs_sent = sent.len() as u64;
         pushed.blobs_there -= pushed.blobs_sent;
         pushed.bytes_sent = sent.iter().map(|(_, size)| size).sum();
@@ -254,26 +255,6 @@ impl Remote {
         }
         let hint = Some("`cowlog verify --from` tells what is there; push under another `--name`".into());
         Err(IntegrityError { hint, ..IntegrityError::new(self.bucket.address(&object), what) }.into())
-    }
-
-    /// Which of these blobs are there, with their sizes.
-    pub(super) fn there(&self, ids: &[BlobId]) -> Result<BTreeMap<BlobId, (Blob, u64)>> {
-        /// From here on listing everything takes fewer requests.
-        const MANY: usize = 300;
-        if ids.len() > MANY {
-            let wanted: BTreeSet<BlobId> = ids.iter().copied().collect();
-            let all = self.all_blobs()?.into_iter().filter(|(blob, _)| wanted.contains(&blob.id));
-            return Ok(all.map(|(blob, size)| (blob.id, (blob, size))).collect());
-        }
-        let found = self.each(ids, |id| {
-            for blob in id.forms(self.is_encrypted()) {
-                if let Some(meta) = self.bucket.head(&blob.key())? {
-                    return Ok(Some((*id, (blob, meta.size))));
-                }
-            }
-            Ok(None)
-        })?;
-        Ok(found.into_iter().flatten().collect())
     }
 }
 

@@ -33,9 +33,9 @@ fn part_size(size: u64) -> u64 {
 }
 
 impl Remote {
-    /// Sends a file. After `Ok` the blob is there, whole, and came of bytes with this digest; otherwise there is
-    /// nothing under its name that was not there before. Returns which blob, and its size. One that is there is replaced
-    /// only where `again` says so.
+    /// Sends a file. After `Ok` the server has acknowledged the blob, or that there is one, and it came of bytes with this
+    /// digest; otherwise there is nothing under its name that was not there before. Returns which blob, and its size. One
+    /// that is there is replaced only where `again` says so.
     pub(super) fn send(
         &self,
         gate: &Gate,
@@ -97,12 +97,24 @@ impl Remote {
             return Err(changed(file, input.path()));
         }
         let size = sink.finish()?;
-        match self.bucket.head(&blob.key())? {
-            Some(meta) if meta.size == size => Ok((blob, size)),
+        Ok((blob, size))
+    }
+
+    /// What of these is there, with the sizes that they have there.
+    ///
+    /// # Errors
+    ///
+    /// `Integrity`: the server does not have what it acknowledged.
+    pub(super) fn arrived(&self, sent: Vec<(Blob, u64)>) -> Result<Vec<(Blob, u64)>> {
+        let blobs: Vec<Blob> = sent.iter().map(|(blob, _)| *blob).collect();
+        let there = self.sizes_there(&blobs)?;
+        let look = |(blob, size): (Blob, u64)| match there.get(&blob) {
+            Some(found) if *found == size => Ok((blob, size)),
             // Another machine was faster, with bytes of its own: encrypted they always differ.
-            Some(meta) if form.encrypted => Ok((blob, meta.size)),
-            found => Err(lost(self, &blob, size, found.map(|meta| meta.size))),
-        }
+            Some(found) if blob.form.encrypted => Ok((blob, *found)),
+            found => Err(lost(self, &blob, size, found.copied())),
+        };
+        sent.into_iter().map(look).collect()
     }
 }
 
