@@ -12,6 +12,7 @@ mod kafka;
 mod keys;
 mod kills;
 mod locked;
+mod machine;
 mod proxy;
 mod rounds;
 mod server;
