@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use super::audit::{Audit, Deed};
 use super::auth::{Caller, Tokens};
 use super::held::HeldBytes;
-use super::jobs::{Job, Jobs, Live, New, NotBegun, Outcome};
+use super::jobs::{Job, JobState, JobTask, Jobs, Live, New, NotBegun, Outcome};
 use super::limits::Limits;
 use super::metrics::Metrics;
 use super::problem::Problem;
@@ -136,6 +136,9 @@ impl App {
     fn ended(&self, who: &Caller, live: &Live, outcome: Outcome) -> Arc<Job> {
         let job = self.jobs.end(live, outcome);
         self.audit.note_job(&job, who.from, None);
+        if job.task == JobTask::Create && job.state == JobState::Done {
+            self.scheduler.taken(&job.source);
+        }
         job
     }
 

@@ -31,6 +31,9 @@ pub struct SourceMemory {
     /// By task.
     #[serde(default)]
     pub tasks: BTreeMap<Task, Past>,
+    /// When somebody else last took a snapshot, as far as that was told, in milliseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<i64>,
     /// The last restore drill that went well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillReport>,
@@ -144,7 +147,10 @@ impl Memory {
     /// Nothing in it lies in the future: a clock that went back must not keep anything waiting until it is there again.
     /// To be called before it is asked what is due.
     pub fn normalise(&mut self, now: i64) {
-        self.sources.values_mut().flat_map(|source| source.tasks.values_mut()).for_each(|past| past.normalise(now));
+        for source in self.sources.values_mut() {
+            source.taken = source.taken.map(|taken| taken.min(now));
+            source.tasks.values_mut().for_each(|past| past.normalise(now));
+        }
     }
 
     /// Forgets what is no longer to be done.

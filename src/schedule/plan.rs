@@ -86,9 +86,10 @@ pub fn next(source: &SourceConfig, memory: &SourceMemory, now: i64) -> Option<i6
     Task::ALL.into_iter().filter_map(|task| due_at(source, task, memory, now)).min()
 }
 
-/// Of a task that follows every snapshot that is taken by the clock.
+/// Of a task that follows every snapshot.
 fn after_a_create(memory: &SourceMemory, begun: Option<i64>) -> Option<i64> {
-    let created = memory.tasks.get(&Task::Create)?.succeeded?;
+    let by_the_clock = memory.tasks.get(&Task::Create).and_then(|past| past.succeeded);
+    let created = by_the_clock.max(memory.taken)?;
     begun.is_none_or(|begun| begun <= created).then_some(created)
 }
 

@@ -173,6 +173,18 @@ impl Scheduler {
         self.changed.notify_all();
     }
 
+    /// Tells that somebody else has taken a snapshot of a source: what follows every snapshot is due.
+    pub fn taken(&self, source: &str) {
+        let now = self.base.clock.now();
+        let mut inner = self.lock();
+        if inner.config.sources.iter().any(|known| known.name == source) {
+            inner.memory.sources.entry(source.to_owned()).or_default().taken = Some(now);
+            self.remember(&inner.memory);
+        }
+        drop(inner);
+        self.changed.notify_all();
+    }
+
     /// What is being done.
     pub fn running(&self) -> Vec<Running> {
         self.lock().running.values().cloned().collect()

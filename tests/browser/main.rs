@@ -2,6 +2,7 @@
 //! they were skipped.
 
 mod axe;
+mod carried;
 mod changes;
 mod connection;
 mod driver;
