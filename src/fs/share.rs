@@ -220,7 +220,8 @@ pub(crate) fn copy_range(
     mut seen: impl FnMut(&[u8]),
 ) -> Result<u64> {
     let len = range.end.saturating_sub(range.start);
-    const CHUNK: u64 = 256 * 1024;
+    // As `cp` does: larger folios of the page cache are allocated from memory that nobody used for long.
+    const CHUNK: u64 = 128 * 1024;
     let mut buf = vec![0; usize::try_from(CHUNK.min(len.max(1))).unwrap_or(1)];
     let mut at = 0;
     while at < len {
