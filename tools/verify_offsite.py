@@ -236,9 +236,12 @@ class Place:
                 raise Refused("manifest.json: of a version that this reader does not know")
             files = [(f["path"], f["size"], digests.get(f["path"]), f) for f in manifest["files"]]
             dirs = manifest["dirs"]
-            same = manifest["id"] == key.rpartition("/")[2] and [f[0] for f in files] == list(digests)
+            same = all(isinstance(d["path"], str) for d in dirs) and manifest["id"] == key.rpartition("/")[2] and [f[0] for f in files] == list(digests)
         except (ValueError, KeyError, TypeError) as e:
             raise Damaged(f"manifest.json: it makes no sense: {e!r}") from None
+        for path in [f[0] for f in files] + [d["path"] for d in dirs if d["path"]]:
+            if path.startswith("/") or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+                raise Damaged(f"manifest.json: {path!r} leads elsewhere")
         if not same:
             raise Damaged("manifest.json: it does not name the same snapshot and files as its key and manifest.b3")
         return root, files, dirs, texts

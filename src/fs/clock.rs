@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the time of day comes from: milliseconds since 1970 UTC. It may jump in either direction.
 #[derive(Clone)]
@@ -28,6 +28,12 @@ impl Default for Clock {
             Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
         })
     }
+}
+
+/// Since the machine was started, with the time during which it slept. Never goes back.
+pub(crate) fn since_boot() -> Duration {
+    // It only fails for clocks that there are not.
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
 
 impl fmt::Debug for Clock {

@@ -24,6 +24,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use clock::Clock;
+#[cfg(feature = "offsite")]
+pub(crate) use clock::since_boot;
 pub use dir::Dir;
 pub use extents::Extent;
 pub use file::File;

@@ -109,6 +109,13 @@ impl Blob {
     }
 }
 
+/// Whether an object of this size may be the one that was sent with that size. Another machine may have sent it in another
+/// form; of two that encrypt the same file at the same time the later one's bytes stay.
+pub(super) fn may_be_of(sent: (Blob, u64), there: (Blob, u64)) -> bool {
+    const PLAY: u64 = 1024;
+    sent.0 != there.0 || sent.1 == there.1 || there.0.form.encrypted && sent.1.abs_diff(there.1) < PLAY
+}
+
 /// `blobs.json`: how many bytes each blob of a snapshot takes up. It is a hint: what comes out of a blob has to have the
 /// digest that `manifest.b3` states.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

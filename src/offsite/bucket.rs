@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    GetOptions, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
 use tokio::runtime::Runtime;
 
+use super::body::{Body, Stream};
 use super::place::Place;
-use super::trouble::{io_error, is_broken, is_final};
+use super::trouble::{io_error, is_broken};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 
@@ -23,10 +25,12 @@ use crate::observe::Observer;
 #[derive(Debug, Clone)]
 pub(super) struct Bucket {
     store: Arc<dyn ObjectStore>,
+    /// For what takes as long as what is sent.
+    sending: Arc<dyn ObjectStore>,
     prefix: Path,
     shown: PathBuf,
     /// How long requests are tried again.
-    retry: Duration,
+    pub(super) retry: Duration,
     runtime: Arc<Running>,
     observer: Observer,
 }
@@ -43,6 +47,9 @@ impl Drop for Running {
     }
 }
 
+/// Whose error it is that is none of the server's.
+const OURS: &str = "cowlog";
+
 /// What became of a conditional put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Put {
@@ -58,8 +65,8 @@ impl Bucket {
             .enable_all()
             .build()
             .map_err(|e| Error::io("start the threads that talk to", &place.shown, e))?;
-        let Place { store, prefix, shown, retry } = place;
-        Ok(Bucket { store, prefix, shown, retry, runtime: Arc::new(Running(Some(runtime))), observer })
+        let Place { store, sending, prefix, shown, retry } = place;
+        Ok(Bucket { store, sending, prefix, shown, retry, runtime: Arc::new(Running(Some(runtime))), observer })
     }
 
     /// How the place is called.
@@ -84,7 +91,12 @@ impl Bucket {
     }
 
     /// Waits, and looks several times a second whether it is to stop.
-    fn wait<T>(&self, op: &'static str, key: &str, future: impl Future<Output = object_store::Result<T>>) -> Result<T> {
+    pub(super) fn wait<T>(
+        &self,
+        op: &'static str,
+        key: &str,
+        future: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T> {
         const LOOK: Duration = Duration::from_millis(100);
         let Some(runtime) = &self.runtime.0 else { return Err(Error::Interrupted) };
         runtime.block_on(async {
@@ -113,7 +125,7 @@ impl Bucket {
         }
     }
 
-    fn pause(&self, long: Duration) -> Result<()> {
+    pub(super) fn pause(&self, long: Duration) -> Result<()> {
         let slept = async {
             tokio::time::sleep(long).await;
             Ok(())
@@ -127,21 +139,16 @@ impl Bucket {
 
     /// The bytes of an object that is not larger than `limit`; `None` where there is none.
     pub(super) fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let mut tries = 0;
-        loop {
-            match self.get_once(key, limit) {
-                Ok(bytes) => return Ok(Some(bytes)),
-                Err(e) if e.is_not_found() => return Ok(None),
-                // The body broke off: asking for it again is what the library does not do.
-                Err(Error::Filesystem(e)) if tries < 3 && e.is_elsewhere() && !is_final(&e.source) => tries += 1,
-                Err(e) => return Err(e),
-            }
+        match self.get_once(key, limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
         }
     }
 
     fn get_once(&self, key: &str, limit: u64) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        let mut body = self.open(key)?;
+        let mut body = Body::open(self, key)?;
         let too_large = || Error::elsewhere("read", self.address(key), io::ErrorKind::FileTooLarge.into());
         if body.size > limit {
             return Err(too_large());
@@ -159,11 +166,10 @@ impl Bucket {
     }
 
     /// Begins to read an object.
-    pub(super) fn open(&self, key: &str) -> Result<Body> {
+    pub(super) fn begin(&self, key: &str, options: GetOptions) -> Result<(ObjectMeta, Stream)> {
         let path = self.path(key);
-        let got = self.wait("read", key, self.store.get(&path))?;
-        let size = got.meta.size;
-        Ok(Body { bucket: self.clone(), key: key.to_owned(), stream: got.into_stream(), size })
+        let got = self.again(|| self.wait("read", key, self.store.get_opts(&path, options.clone())))?;
+        Ok((got.meta.clone(), got.into_stream()))
     }
 
     /// What an object is; `None` where there is none.
@@ -179,7 +185,7 @@ impl Bucket {
     /// Writes an object, whatever is there.
     pub(super) fn put(&self, key: &str, bytes: impl Into<Bytes>) -> Result<()> {
         let path = self.path(key);
-        self.wait("write", key, self.store.put(&path, PutPayload::from(bytes.into()))).map(drop)
+        self.wait("write", key, self.sending.put(&path, PutPayload::from(bytes.into()))).map(drop)
     }
 
     /// Writes an object if there is none of this name. Where the answer was lost, what this wrote itself counts as there.
@@ -188,7 +194,7 @@ impl Bucket {
         let (path, bytes) = (self.path(key), bytes.into());
         let put = || {
             let (payload, options) = (PutPayload::from(bytes.clone()), PutOptions::from(PutMode::Create));
-            self.wait("write", key, self.store.put_opts(&path, payload, options))
+            self.wait("write", key, self.sending.put_opts(&path, payload, options))
         };
         let mut tries = 1;
         loop {
@@ -210,7 +216,7 @@ impl Bucket {
     /// Begins an upload in parts.
     pub(super) fn upload(&self, key: &str) -> Result<Upload> {
         let path = self.path(key);
-        let parts = self.wait("begin to write", key, self.store.put_multipart(&path))?;
+        let parts = self.wait("begin to write", key, self.sending.put_multipart(&path))?;
         Ok(Upload { bucket: self.clone(), key: key.to_owned(), parts, running: None })
     }
 
@@ -223,12 +229,20 @@ impl Bucket {
         }
     }
 
-    /// Removes objects, many with a request where the server can, within this time or not at all.
-    pub(super) fn delete_all(&self, keys: &[String], within: Duration) -> Result<Removed> {
+    /// Removes objects, many with a request where the server can. It is looked before each request whether there is still
+    /// time; from then on none is removed any more.
+    pub(super) fn delete_all(
+        &self,
+        keys: &[String],
+        left: impl Fn() -> Option<Duration> + Send + 'static,
+    ) -> Result<Removed> {
+        let late = || object_store::Error::Generic { store: OURS, source: "it took too long".into() };
         let paths: Vec<Path> = keys.iter().map(|key| self.path(key)).collect();
-        let locations = futures_util::stream::iter(paths.into_iter().map(Ok)).boxed();
+        let within = left().unwrap_or_default();
+        let in_time = move |path| left().map(|_| path).ok_or_else(late);
+        // Not more at a time than can be looked at: a process may stand still for hours between two of them.
+        let locations = futures_util::stream::iter(paths.into_iter().map(in_time)).boxed();
         let deleted = self.store.delete_stream(locations).collect::<Vec<_>>();
-        let late = || object_store::Error::Generic { store: "cowlog", source: "it took too long".into() };
         let all =
             self.wait("remove", "blobs", async { tokio::time::timeout(within, deleted).await.map_err(|_| late()) })?;
         let mut deleted = BTreeSet::new();
@@ -237,10 +251,15 @@ impl Bucket {
             match result {
                 Ok(path) => deleted.extend(self.key(&path)),
                 Err(object_store::Error::NotFound { path, .. }) => deleted.extend(self.key(&Path::from(path))),
+                // There was no time left.
+                Err(object_store::Error::Generic { store: OURS, .. }) => {}
                 Err(e) => refused = Some(self.failed("remove", "blobs", e)),
             }
         }
-        let (gone, kept) = keys.iter().cloned().partition(|key| deleted.contains(key));
+        let (gone, mut kept): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(|key| deleted.contains(key));
+        if refused.is_none() {
+            kept.clear();
+        }
         Ok(Removed { gone, kept, refused })
     }
 
@@ -262,7 +281,9 @@ impl Bucket {
     /// Whether there is anything at all.
     pub(super) fn is_empty(&self) -> Result<bool> {
         let listed = self.again(|| self.wait("list", "", self.store.list_with_delimiter(Some(&self.prefix))))?;
-        Ok(listed.objects.is_empty() && listed.common_prefixes.is_empty())
+        // A browser of buckets may have made an object of the directory itself.
+        let is_other = |meta: &ObjectMeta| self.key(&meta.location).is_some();
+        Ok(!listed.objects.iter().any(is_other) && listed.common_prefixes.is_empty())
     }
 }
 
@@ -282,26 +303,6 @@ pub(super) struct Object {
     pub(super) size: u64,
     /// By the server's clock: milliseconds since 1970 UTC.
     pub(super) modified: i64,
-}
-
-/// The bytes of an object as they come.
-pub(super) struct Body {
-    bucket: Bucket,
-    key: String,
-    stream: BoxStream<'static, object_store::Result<Bytes>>,
-    pub(super) size: u64,
-}
-
-impl Body {
-    /// What it means that it ended before its size.
-    pub(super) fn broke_off(&self) -> Error {
-        Error::elsewhere("read all of", self.bucket.address(&self.key), io::ErrorKind::UnexpectedEof.into())
-    }
-
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>> {
-        let Body { bucket, key, stream, .. } = self;
-        bucket.wait("read", key, stream.next().map(Option::transpose))
-    }
 }
 
 /// An object that is being written in parts. Dropping it leaves nothing under its key; the parts that were sent are

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use bytes::{Buf, Bytes};
 
 use super::blobs::Form;
-use super::bucket::Body;
+use super::body::Body;
 use super::keys::{Identities, Recipients};
 use crate::error::{Error, Result, ValidationError};
 

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use super::blobs::{Blob, BlobId};
+use super::body::Body;
 use super::coding::{BodyReader, carried, decode};
 use super::remote::Remote;
 use crate::error::{Damage, DamageKind, Error, Result};
@@ -39,8 +40,8 @@ impl Remote {
         Wanted { path: &file.path, size: file.size, digest, blobs }
     }
 
-    /// Fetches a file. `write` gets its bytes in order, with where they belong; where a connection breaks, again from the
-    /// beginning. They may be believed only after `Right`.
+    /// Fetches a file. `write` gets its bytes in order, with where they belong; where the blob is replaced meanwhile, again from
+    /// the beginning. They may be believed only after `Right`.
     pub(super) fn fetch(&self, wanted: &Wanted<'_>, write: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<Got> {
         let mut wrong = None;
         for blob in &wanted.blobs {
@@ -70,9 +71,10 @@ impl Remote {
         let mut tries = 1;
         loop {
             match self.fetch_once(wanted, blob, write) {
-                // A connection that broke in the middle.
-                Err(Error::Filesystem(e)) if tries < TRIES && e.is_elsewhere() && may_pass(&e.source) => {
-                    self.limit.pause(std::time::Duration::from_millis(200 << tries), self.observer())?;
+                // Another machine replaced it in the middle.
+                Err(Error::Filesystem(e))
+                    if tries < TRIES && e.is_elsewhere() && e.source.kind() == io::ErrorKind::AlreadyExists =>
+                {
                     tries += 1;
                 }
                 other => return other,
@@ -87,7 +89,7 @@ impl Remote {
         write: &mut dyn FnMut(&[u8], u64) -> Result<()>,
     ) -> Result<Got> {
         const CHUNK: usize = 256 << 10;
-        let mut body = self.bucket.open(&blob.key())?;
+        let mut body = Body::open(&self.bucket, &blob.key())?;
         let fetched = body.size;
         let arrived = |bytes: usize| self.limit.spend(bytes, self.observer());
         let reader = BodyReader::new(&mut body, &arrived);
@@ -132,10 +134,4 @@ impl Remote {
             false => wrong(DamageKind::Digest, "its bytes are not those that the manifest states".into()),
         }
     }
-}
-
-/// What may be different the next time.
-fn may_pass(e: &io::Error) -> bool {
-    use io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
-    !matches!(e.kind(), NotFound | PermissionDenied | Unsupported)
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blobs::BlobId;
 use super::config::run;
-use super::names::{GC, SNAPSHOTS, SnapshotKey};
+use super::names::{BLOB_LIST, CONFIG, GC, SNAPSHOTS, SnapshotKey};
 use super::remote::{Remote, Timing};
 use crate::error::{Error, IntegrityError, Result};
 use crate::store::{DIGESTS, MANIFEST, MAX_MANIFEST, seal, unseal};
@@ -209,8 +209,8 @@ impl Remote {
             _ if dry_run => keys,
             // It took too long: the next run looks again.
             None => return Ok(()),
-            Some(within) => {
-                let removed = self.bucket.delete_all(&keys, within)?;
+            Some(_) => {
+                let removed = self.bucket.delete_all(&keys, watch.left(looked + *window))?;
                 done.kept += removed.kept.len() as u64;
                 let refused = removed.refused.filter(|_| !removed.kept.is_empty()).map(|e| e.to_string());
                 done.kept_because = done.kept_because.take().or(refused);
@@ -249,7 +249,14 @@ impl Remote {
                 return Err(stands_in_the_way(IntegrityError::new(self.bucket.address(&key.object(DIGESTS)), what)));
             }
             let blobs = digests.iter().filter(|(path, _)| *path != MANIFEST).map(|(_, digest)| self.blob_of(&digest));
-            Ok(Some((key.clone(), blobs.collect())))
+            let blobs: HashSet<BlobId> = blobs.collect();
+            // With the key of another place the names of all blobs are others.
+            if self.is_encrypted() && !self.sizes(key)?.is_some_and(|list| blobs.iter().all(|id| list.contains_key(id)))
+            {
+                let what = format!("{BLOB_LIST} is lost, or does not name the blobs that the key in {CONFIG} names");
+                return Err(stands_in_the_way(IntegrityError::new(self.bucket.address(&key.object(BLOB_LIST)), what)));
+            }
+            Ok(Some((key.clone(), blobs)))
         })?;
         known.extend(read.into_iter().flatten());
         named.extend(snapshots.iter().filter_map(|key| known.get(key)).flat_map(|blobs| blobs.iter().copied()));
@@ -271,7 +278,7 @@ impl Remote {
     fn marks(&self) -> Result<Vec<Marked>> {
         let mut marks = Vec::new();
         for object in self.bucket.list(GC)? {
-            if !object.key.contains("/mark-") {
+            if !is_mark(&object.key) {
                 continue;
             }
             // Another run may have acted on it meanwhile.
@@ -312,7 +319,8 @@ impl Remote {
         let clocks = self.bucket.list(GC)?.into_iter().filter(|object| object.key.contains("/clock"));
         let old: Vec<String> = clocks.filter(|c| now.saturating_sub(c.modified) > long).map(|c| c.key).collect();
         if !old.is_empty() && !dry_run {
-            let _ = self.bucket.delete_all(&old, self.options.timing.window);
+            let Timing { window, watch, .. } = &self.options.timing;
+            let _ = self.bucket.delete_all(&old, watch.left(watch.elapsed() + *window));
         }
         Ok(())
     }
@@ -327,6 +335,12 @@ impl Remote {
         let _ = self.bucket.delete(&key);
         Ok(now)
     }
+}
+
+/// Other names mean nothing.
+fn is_mark(key: &str) -> bool {
+    let run = |key: &str| Some(key.strip_prefix(GC)?.strip_prefix("/mark-")?.strip_suffix(".json")?.to_owned());
+    run(key).is_some_and(|run| !run.is_empty() && run.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn stands_in_the_way(mut e: IntegrityError) -> Error {

@@ -62,9 +62,10 @@ impl<'a> Intent<'a> {
 }
 
 impl Remote {
-    /// All announcements.
+    /// All announcements. Other names mean nothing.
     pub(super) fn intents(&self) -> Result<Vec<Object>> {
-        self.bucket.list(PUSHES)
+        let listed = self.bucket.list(PUSHES)?;
+        Ok(listed.into_iter().filter(|object| SnapshotKey::of_intent(&object.key).is_some()).collect())
     }
 
     /// The blobs of an announcement; `None` where it has been withdrawn meanwhile.

@@ -32,11 +32,6 @@ impl Limit {
         self.wait(until, observer)
     }
 
-    /// Waits.
-    pub(super) fn pause(&self, long: Duration, observer: &Observer) -> Result<()> {
-        self.wait(Instant::now() + long, observer)
-    }
-
     fn wait(&self, until: Instant, observer: &Observer) -> Result<()> {
         const LOOK: Duration = Duration::from_millis(100);
         loop {

@@ -7,6 +7,7 @@
 //! All calls block. They may be made from any thread that is not one of an async runtime.
 
 mod blobs;
+mod body;
 mod bucket;
 mod coding;
 mod config;

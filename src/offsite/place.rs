@@ -26,7 +26,8 @@ pub struct PlaceOptions {
     pub virtual_hosted: bool,
     /// How long a request is tried again, with growing pauses, while the server fails or asks to slow down. 3 minutes.
     pub retry: Duration,
-    /// How long one try of a request may take. 60 seconds.
+    /// How long nothing may come back from a server: a request that is waited for, the next bytes of an object. A request that
+    /// sends something may take ten times that. 60 seconds.
     pub timeout: Duration,
 }
 
@@ -46,15 +47,29 @@ impl Default for PlaceOptions {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) store: Arc<dyn ObjectStore>,
+    /// The same, for requests that take as long as what they send.
+    pub(super) sending: Arc<dyn ObjectStore>,
     pub(super) prefix: object_store::path::Path,
     pub(super) shown: PathBuf,
     /// How long requests are tried again.
     pub(super) retry: Duration,
 }
 
+/// What a request is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Asking,
+    Sending,
+}
+
 /// Opens a place. `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`, `file:///dir`, or the path of a
 /// directory. No request is made, but a directory is made where `make` says so.
 pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Place> {
+    let place = opened(given, options, make, Way::Asking)?;
+    Ok(Place { sending: opened(given, options, false, Way::Sending)?.store, ..place })
+}
+
+fn opened(given: &str, options: &PlaceOptions, make: bool, way: Way) -> Result<Place> {
     let Some(url) = given.contains("://").then(|| Url::parse(given)) else {
         return directory(Path::new(given), make);
     };
@@ -73,23 +88,26 @@ pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Pl
             let path = url.to_file_path().map_err(|()| refused(given, "is no path of this machine".into()))?;
             return directory(&path, make);
         }
-        ObjectStoreScheme::AmazonS3 => s3(&url, options, profile::read()?).build().map(|store| Arc::new(store) as _),
-        ObjectStoreScheme::MicrosoftAzure => azure(&url, options).build().map(|store| Arc::new(store) as _),
+        ObjectStoreScheme::AmazonS3 => {
+            s3(&url, options, profile::read()?, way).build().map(|store| Arc::new(store) as _)
+        }
+        ObjectStoreScheme::MicrosoftAzure => azure(&url, options, way).build().map(|store| Arc::new(store) as _),
         ObjectStoreScheme::GoogleCloudStorage => {
             let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
             if let Some(endpoint) = &options.endpoint {
                 builder = builder.with_base_url(endpoint);
             }
-            let builder = builder.with_retry(retry(options)).with_client_options(client(options));
+            let builder = builder.with_retry(retry(options)).with_client_options(client(options, way));
             builder.build().map(|store| Arc::new(store) as _)
         }
         _ => return Err(refused(given, "is of no kind that is known".into())),
     };
     let store = store.map_err(|e| refused(given, e.to_string()))?;
-    Ok(Place { store, prefix, shown: PathBuf::from(given.trim_end_matches('/')), retry: options.retry })
+    let shown = PathBuf::from(given.trim_end_matches('/'));
+    Ok(Place { sending: store.clone(), store, prefix, shown, retry: options.retry })
 }
 
-fn s3(url: &Url, options: &PlaceOptions, profile: Profile) -> AmazonS3Builder {
+fn s3(url: &Url, options: &PlaceOptions, profile: Profile, way: Way) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::from_env()
         .with_url(url.as_str())
         .with_virtual_hosted_style_request(options.virtual_hosted)
@@ -97,7 +115,7 @@ fn s3(url: &Url, options: &PlaceOptions, profile: Profile) -> AmazonS3Builder {
         // The server refuses bytes that were changed on the way.
         .with_checksum_algorithm(Checksum::SHA256)
         .with_retry(retry(options))
-        .with_client_options(client(options));
+        .with_client_options(client(options, way));
     if let Some((id, secret, token)) = profile.keys {
         builder = builder.with_access_key_id(id).with_secret_access_key(secret);
         builder = match token {
@@ -117,20 +135,25 @@ fn s3(url: &Url, options: &PlaceOptions, profile: Profile) -> AmazonS3Builder {
     builder
 }
 
-fn azure(url: &Url, options: &PlaceOptions) -> MicrosoftAzureBuilder {
+fn azure(url: &Url, options: &PlaceOptions, way: Way) -> MicrosoftAzureBuilder {
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_url(url.as_str())
         .with_retry(retry(options))
-        .with_client_options(client(options));
+        .with_client_options(client(options, way));
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
     }
     builder
 }
 
-fn client(options: &PlaceOptions) -> ClientOptions {
+fn client(options: &PlaceOptions, way: Way) -> ClientOptions {
     let plain = options.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-    ClientOptions::new().with_allow_http(plain).with_timeout(options.timeout)
+    let client = ClientOptions::new().with_allow_http(plain);
+    match way {
+        // A large object may take hours, as long as something comes.
+        Way::Asking => client.with_timeout_disabled().with_read_timeout(options.timeout),
+        Way::Sending => client.with_timeout(options.timeout * 10),
+    }
 }
 
 fn retry(options: &PlaceOptions) -> RetryConfig {
@@ -151,9 +174,10 @@ fn directory(path: &Path, make: bool) -> Result<Place> {
         ValidationError::NoSuchCopy { path: path.into(), hint }.into()
     })?;
     // What was acknowledged survives a power cut.
-    let store = store.with_fsync(true);
+    let store: Arc<dyn ObjectStore> = Arc::new(store.with_fsync(true));
     Ok(Place {
-        store: Arc::new(store),
+        sending: store.clone(),
+        store,
         prefix: object_store::path::Path::default(),
         shown: path.to_owned(),
         retry: Duration::ZERO,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use super::manifests::Manifests;
 use super::names::SnapshotKey;
 use super::remote::Remote;
 use crate::error::{Damage, Error, IntegrityError, Result, ValidationError};
-use crate::fs::{Dir, Open, write_new_unsynced};
+use crate::fs::{Deadline, Dir, LockMode, Open, lock_file, write_new_unsynced};
 use crate::snapshot::{RestoreOptions, Restored, SnapshotConfig, SnapshotInfo, SnapshotManager};
 use crate::store::{DIGESTS, FileManifest, MANIFEST, Scope};
 
@@ -117,9 +118,11 @@ impl Remote {
             return Err(ValidationError::TargetExists { path: to.into() }.into());
         }
         let partial = format!(".{}.pulling", name.to_string_lossy());
-        let _ = dir.unlink(&partial);
+        // Of two that bring it to the same name one would remove what the other writes.
+        let now = Deadline::after(Duration::ZERO, self.observer());
+        let _turn = lock_file(&dir, &partial, LockMode::Exclusive, &now, "another pull to this file")?;
         let wanted = self.wanted(file, digest, self.sizes(&key)?.as_ref());
-        let done = dir.open_file(&partial, Open::CreateNew(0o666)).and_then(|output| {
+        let done = dir.open_file(&partial, Open::Write).and_then(|output| {
             match self.fetch(&wanted, &mut |bytes, at| output.write_all_at(bytes, at))? {
                 Got::Right(bytes) => {
                     // A try that broke off may have written more.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use super::blobs::{Blob, BlobId, BlobList};
+use super::blobs::{Blob, BlobId, BlobList, Form, may_be_of};
 use super::bucket::Put;
 use super::gate::Gate;
 use super::intents::Intent;
@@ -180,9 +180,18 @@ impl Remote {
             there.retain(|id, _| !condemned.blobs.contains(id));
             there.extend(self.there(&doubtful)?);
         }
-        // One that is the bare file tells by its size when it is not whole.
+        // One that is not compressed tells by its size when it is not whole; of others the newest snapshot knows what was sent.
+        let sent_before = match self.snapshots_of(&key.of)?.last() {
+            Some(newest) => self.sizes(newest)?.unwrap_or_default(),
+            None => BTreeMap::new(),
+        };
         let is_cut = |(blob, size): &(Blob, u64)| {
-            blob.form.is_bare() && files.get(&blob.id).is_some_and(|(file, _)| file.size != *size)
+            let by_the_file = files.get(&blob.id).is_some_and(|(file, _)| match blob.form {
+                Form { compressed: true, .. } => false,
+                Form { encrypted: true, .. } => *size <= file.size,
+                Form { .. } => *size != file.size,
+            });
+            by_the_file || sent_before.get(&blob.id).is_some_and(|sent| !may_be_of(*sent, (*blob, *size)))
         };
         let cut: BTreeSet<BlobId> = there.values().filter(|found| is_cut(found)).map(|(blob, _)| blob.id).collect();
         there.retain(|id, _| !cut.contains(id));

@@ -13,7 +13,7 @@ use super::limit::Limit;
 use super::names::CONFIG;
 use super::place::{self, Place, PlaceOptions};
 use crate::error::{Error, Result, ValidationError};
-use crate::fs::Clock;
+use crate::fs::{Clock, since_boot};
 use crate::observe::Observer;
 
 const MAX_CONFIG: u64 = 1 << 20;
@@ -64,7 +64,7 @@ pub struct Timing {
     pub watch: Watch,
 }
 
-/// A clock that never jumps, and waiting by it.
+/// A clock that never jumps and that goes on while the machine sleeps, and waiting by it.
 #[derive(Clone)]
 pub struct Watch {
     elapsed: Arc<dyn Fn() -> Duration + Send + Sync>,
@@ -84,6 +84,12 @@ impl Watch {
         (self.elapsed)()
     }
 
+    /// How much is left until then; nothing once it has come.
+    pub(super) fn left(&self, until: Duration) -> impl Fn() -> Option<Duration> + Send + 'static {
+        let elapsed = self.elapsed.clone();
+        move || until.checked_sub(elapsed()).filter(|left| !left.is_zero())
+    }
+
     /// Waits, and looks several times a second whether it is to stop.
     pub(super) fn wait(&self, long: Duration, observer: &Observer) -> Result<()> {
         const LOOK: Duration = Duration::from_millis(100);
@@ -100,8 +106,7 @@ impl Watch {
 
 impl Default for Watch {
     fn default() -> Self {
-        let began = std::time::Instant::now();
-        Watch::new(move || began.elapsed(), std::thread::sleep)
+        Watch::new(since_boot, std::thread::sleep)
     }
 }
 
@@ -186,7 +191,7 @@ impl Remote {
         options: RemoteOptions,
     ) -> Result<Self> {
         let (prefix, retry) = (object_store::path::Path::default(), options.place.retry);
-        let place = Place { store, prefix, shown: shown.into(), retry };
+        let place = Place { sending: store.clone(), store, prefix, shown: shown.into(), retry };
         Self::made(place, compression, recipients, options)
     }
 

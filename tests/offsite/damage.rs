@@ -283,6 +283,52 @@ fn blobs_of_another_store_of_the_same_recipient() {
     assert!(!report["damage"].as_array().unwrap().is_empty(), "{report}");
 }
 
+/// Under the key of another place every blob has another name, and none of those that are there is needed by anything.
+#[test]
+fn a_gc_with_the_configuration_of_another_place_removes_nothing() {
+    let source = Source::native(80);
+    source.create();
+    let (key, recipient) = keygen(&source, "shared.key");
+    let places = [Place::directory(), Place::directory()];
+    for place in &places {
+        place.push("web-1", &source, &["--recipient", &recipient, "--identity", &key]).expect(0);
+    }
+    let blobs = places[0].keys("blobs");
+    let own = places[0].read("config.json");
+    places[0].write("config.json", &places[1].read("config.json"));
+    let gc = ["gc", "--grace", "0s", "--identity", &key];
+    for _ in 0..2 {
+        let ran = places[0].from(&gc).expect(4);
+        assert!(ran.stderr.contains("blobs.json") && ran.stderr.contains("config.json"), "{ran:?}");
+    }
+    assert_eq!(places[0].keys("blobs"), blobs);
+    places[0].write("config.json", &own);
+    places[0].from(&gc).expect(0);
+    places[0].from(&gc).expect(0);
+    assert_eq!(places[0].keys("blobs"), blobs);
+    places[0].from(&["verify", OF, "--identity", &key]).expect(0);
+}
+
+/// What can be seen not to be whole is not relied on.
+#[test]
+fn a_push_sends_again_what_was_cut() {
+    for (encrypted, compression, suffix) in [(false, "zstd", ".zst"), (true, "none", ".age")] {
+        let stage = Stage::new(Place::directory(), compression, encrypted);
+        let files = stage.files();
+        let key =
+            files.keys().filter(|key| key.ends_with(suffix)).max_by_key(|key| stage.place.read(key).len()).unwrap();
+        let whole = stage.place.read(key);
+        stage.place.write(key, &whole[..whole.len() / 4]);
+        stage.source.append(5);
+        stage.source.create();
+        stage.push(&[]).expect(0);
+        let there = stage.place.read(key).len();
+        assert!(there.abs_diff(whole.len()) < 1024, "{key}: {there} of {} bytes", whole.len());
+        stage.from(&["verify", OF, "latest"]).expect(0);
+        stage.whole(suffix);
+    }
+}
+
 /// Each object of a snapshot, changed in each way.
 #[test]
 fn manifests_changed_cut_exchanged_and_missing() {
@@ -449,7 +495,9 @@ fn strange_names_in_a_place() {
             "blobs/stranger",
             "stranger/x",
             "pushes/stranger/x",
+            "pushes/README.txt",
             "gc/stranger",
+            "gc/mark-stranger.json",
         ];
         let before = stage.from(&["list", "--json"]).expect(0).stdout;
         for key in strange {
@@ -457,18 +505,18 @@ fn strange_names_in_a_place() {
         }
         assert_eq!(stage.from(&["list", "--json"]).expect(0).stdout, before);
         stage.whole("beside strangers");
-        // What is announced there nobody can read: no blob may go, and it is said how to go on.
-        let error = stage.from(&["gc", "--grace", "0s", "--json"]).expect(4).json()["error"].clone();
-        assert!(error["hint"].is_string() && error.to_string().contains("pushes/stranger/x"), "{error}");
-        stage.place.remove("pushes/stranger/x");
-        stage.place.write("gc/mark-stranger.json", b"something");
-        let error = stage.from(&["gc", "--grace", "0s", "--json"]).expect(4).json()["error"].clone();
-        assert!(error["hint"].is_string() && error.to_string().contains("gc/mark-stranger.json"), "{error}");
-        stage.place.remove("gc/mark-stranger.json");
+        // What is announced or marked under a name of ours nobody can read: no blob may go, and it is said how to go on.
+        for ours in ["pushes/web-1/orders-0/snapshot-17-0a1b.json", "gc/mark-0a1b.json"] {
+            stage.place.write(ours, b"something");
+            let error = stage.from(&["gc", "--grace", "0s", "--json"]).expect(4).json()["error"].clone();
+            assert!(error["hint"].is_string() && error.to_string().contains(ours), "{error}");
+            stage.place.remove(ours);
+        }
+        stage.push(&[]).expect(0);
         stage.from(&["gc", "--grace", "0s"]).expect(0);
         stage.from(&["gc", "--grace", "0s"]).expect(0);
         stage.whole("after a gc");
-        for key in strange.iter().filter(|key| !key.starts_with("pushes/")) {
+        for key in strange {
             assert_eq!(stage.place.read(key), b"something", "{key} was not ours to remove");
         }
         // What cannot be printed is not.

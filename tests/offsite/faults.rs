@@ -124,6 +124,26 @@ fn what_passes_is_tried_again() {
     });
 }
 
+/// As long as something comes it goes on, however much longer that takes than anything is tried again.
+#[test]
+fn a_large_blob_that_comes_slowly_and_in_pieces() {
+    let Some(place) = Place::s3("faults-pieces") else { return };
+    let source = source_with_a_large_segment();
+    source.create();
+    let here = source.path("here");
+    source.run("restore", &["latest", "--to", here.to_str().unwrap()]).expect(0);
+    place.push("web-1", &source, &[]).expect(0);
+    let by = By::new(&place, |request| match request.method == "GET" && request.target.contains("/blobs/") {
+        true => Fault::Piece(2 << 20, 200),
+        false => Fault::No,
+    });
+    let there = source.path("there");
+    let begun = Instant::now();
+    by.restore(&there, &["--retry", "1s"]).expect(0);
+    assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_same(&here, &there, "in pieces");
+}
+
 /// Until then nothing is published; afterwards only what is missing is sent.
 #[test]
 fn a_server_that_does_not_come_back() {

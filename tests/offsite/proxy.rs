@@ -30,6 +30,8 @@ pub enum Fault {
     WrongETag,
     /// It takes so many milliseconds longer.
     Late(u64),
+    /// Of the answer's body only a piece comes, and its end only after a while: so many bytes, so many milliseconds.
+    Piece(usize, u64),
 }
 
 /// What the proxy saw.
@@ -177,6 +179,11 @@ fn serve(client: TcpStream, upstream: &str, plan: &Plan, seen: &Mutex<Vec<(Reque
         _ => {}
     }
     client.write_all(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes())?;
+    if let Fault::Piece(bytes, ms) = fault {
+        client.write_all(&body[..bytes.min(body.len())])?;
+        std::thread::sleep(Duration::from_millis(ms));
+        return client.shutdown(Shutdown::Write);
+    }
     client.write_all(&body)?;
     client.shutdown(Shutdown::Write)
 }

@@ -252,3 +252,28 @@ fn what_is_not_there() {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(!ran.stderr.contains("wrong\""), "{ran:?}");
 }
+
+/// Two that bring a file to the same name do not take it from each other.
+#[test]
+fn two_pulls_to_one_file() {
+    let place = Place::directory();
+    let source = Source::native(400);
+    let id = source.create();
+    place.push("web-1", &source, &[]).expect(0);
+    let digests = source.digests(&id);
+    let (path, digest) = digests.iter().find(|(path, _)| path.ends_with(".log")).unwrap();
+    let to = source.path("one-file");
+    let pull = ["pull", "web-1/orders-0", "latest", "--file", path, "--to", to.to_str().unwrap(), "--from", &place.url];
+    let mut slow = place.cowlog().args(pull).args(["--rate", "500B", "-q"]).spawn().unwrap();
+    let partial = to.with_file_name(".one-file.pulling");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !partial.exists() {
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let ran = crate::stage::run(place.cowlog().args(pull)).expect(11);
+    assert!(ran.stderr.contains("another pull"), "{ran:?}");
+    slow.wait().unwrap();
+    assert_eq!(blake3::hash(&std::fs::read(&to).unwrap()).to_hex().as_str(), digest);
+    assert!(!partial.exists());
+}

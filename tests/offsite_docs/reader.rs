@@ -180,6 +180,26 @@ fn the_reader_and_cowlog_name_the_same_damage() {
         }
         assert_eq!(stage.damaged(place, "all is mended"), BTreeSet::new());
     }
+    // Manifests that fit together and lead elsewhere.
+    let snapshot = stage.objects("bare", "snapshots/web-1/data");
+    let named = |name: &str| snapshot.iter().find(|path| path.ends_with(name)).unwrap();
+    let (manifest, digests) = (named("manifest.json"), named("manifest.b3"));
+    std::fs::remove_file(named("record.json")).unwrap();
+    let (json, lines) = (std::fs::read_to_string(manifest).unwrap(), std::fs::read_to_string(digests).unwrap());
+    let outside = stage.dir().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    let hex = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
+    for away in ["../outside", outside.to_str().unwrap(), "orders-0/../../outside", "./orders-0"] {
+        let mut other: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let last = other["dirs"].as_array().unwrap().len() - 1;
+        other["dirs"][last]["path"] = away.into();
+        let other = other.to_string();
+        std::fs::write(manifest, &other).unwrap();
+        std::fs::write(digests, lines.replace(&hex(&json), &hex(&other))).unwrap();
+        assert_eq!(stage.damaged("bare", away), BTreeSet::from(["manifest.json".to_owned()]));
+        told(stage.reader(&["bare", "web-1/data", "latest", "--extract", "out"]), 4);
+        assert!(!stage.dir().join("out").exists() && files(&outside).is_empty(), "{away}");
+    }
 }
 
 fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {

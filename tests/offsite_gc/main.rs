@@ -53,6 +53,10 @@ fn source() -> Source {
 }
 
 fn remote(server: &Arc<Server>, turns: Option<(usize, Arc<Turns>)>) -> Remote {
+    remote_that(server, turns, None)
+}
+
+fn remote_that(server: &Arc<Server>, turns: Option<(usize, Arc<Turns>)>, stands_still: Option<Duration>) -> Remote {
     let elapsed = server.clone();
     let (waiting, waits) = (server.clone(), turns.clone());
     let wait = move |long: Duration| {
@@ -70,8 +74,24 @@ fn remote(server: &Arc<Server>, turns: Option<(usize, Arc<Turns>)>) -> Remote {
         timing: Timing { watch, ..Timing::default() },
         ..RemoteOptions::default()
     };
-    let client = Arc::new(Client { server: server.clone(), turns });
+    let client = Arc::new(Client { server: server.clone(), turns, stands_still });
     Remote::over(client, "memory", Compression::None, None, options).unwrap()
+}
+
+/// A machine may sleep, or a process be stopped, between two removals: what is needed by now must stay.
+#[test]
+fn a_sweep_that_stands_still_removes_nothing_more() {
+    let source = source();
+    let server = prepare(Before::Due, &source);
+    let alone = remote(&server, None);
+    let blobs = || remote(&server.fork(), None).gc(&GcOptions { grace: GRACE, dry_run: true }).unwrap().blobs;
+    let before = blobs();
+    assert!(before > 3, "{before}");
+    let sleepy = remote_that(&server, None, Some(Duration::from_secs(600)));
+    let done = sleepy.gc(&GcOptions { grace: GRACE, dry_run: false }).unwrap();
+    assert_eq!((done.removed, done.kept, blobs()), (1, 0, before - 1));
+    act(Deed::PushFirst("a"), &source, &alone);
+    assert!(alone.verify("a/orders", "latest", RemoteLevel::Full).unwrap().ok);
 }
 
 fn name(host: &str) -> SourceName {

@@ -58,6 +58,8 @@ impl Server {
 pub struct Client {
     pub server: Arc<Server>,
     pub turns: Option<(usize, Arc<Turns>)>,
+    /// Removes one after the other, and stands still for so long after each.
+    pub stands_still: Option<Duration>,
 }
 
 impl Client {
@@ -97,6 +99,17 @@ impl ObjectStore for Client {
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let server = self.server.clone();
         let turns = self.turns.clone();
+        if let Some(long) = self.stands_still {
+            let one = move |location| {
+                let server = server.clone();
+                async move {
+                    server.objects.delete(&location).await?;
+                    server.pass(long);
+                    Ok(location)
+                }
+            };
+            return locations.and_then(one).boxed();
+        }
         // All of them in one request, as the server of a cloud does it.
         futures_util::stream::once(async move {
             let locations: Vec<Path> = locations.try_collect().await?;
