@@ -6,6 +6,8 @@
 //!
 //! All calls block. They may be made from any thread that is not one of an async runtime.
 
+mod address;
+mod apart;
 mod blobs;
 mod body;
 mod bucket;
@@ -33,7 +35,10 @@ mod remote;
 mod sending;
 mod trouble;
 mod verify;
+mod wire;
 
+pub use address::check_address;
+pub use apart::refuse_within;
 pub use config::{Compression, RemoteConfig};
 pub use gc::{Collected, GcOptions};
 pub use keys::{Identities, Recipients, new_identity};

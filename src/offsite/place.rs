@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
+use super::address::{self, Address, refused};
 use super::profile::{self, Profile};
+use super::wire::{check_endpoint, check_values};
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::variable;
 
@@ -70,36 +72,19 @@ pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Pl
 }
 
 fn opened(given: &str, options: &PlaceOptions, make: bool, way: Way) -> Result<Place> {
-    let Some(url) = given.contains("://").then(|| Url::parse(given)) else {
-        return directory(Path::new(given), make);
+    let url = match address::parse(given)? {
+        Address::Url(url) => url,
+        Address::Directory(path) => return directory(&path, make),
     };
-    let url = url.map_err(|e| refused(given, format!("is no URL: {e}")))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refused(
-            &without_credentials(&url),
-            "has credentials in it, which everybody sees in a list of processes".into(),
-        ));
-    }
     let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|e| refused(given, e.to_string()))?;
     // TLS needs to know whose cryptography; another part of the program may have said so already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let store: Result<Arc<dyn ObjectStore>, object_store::Error> = match scheme {
-        ObjectStoreScheme::Local => {
-            let path = url.to_file_path().map_err(|()| refused(given, "is no path of this machine".into()))?;
-            return directory(&path, make);
-        }
         ObjectStoreScheme::AmazonS3 => {
-            s3(&url, options, profile::read()?, way).build().map(|store| Arc::new(store) as _)
+            s3(&url, options, profile::read()?, way)?.build().map(|store| Arc::new(store) as _)
         }
-        ObjectStoreScheme::MicrosoftAzure => azure(&url, options, way).build().map(|store| Arc::new(store) as _),
-        ObjectStoreScheme::GoogleCloudStorage => {
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
-            if let Some(endpoint) = &options.endpoint {
-                builder = builder.with_base_url(endpoint);
-            }
-            let builder = builder.with_retry(retry(options)).with_client_options(client(options, way));
-            builder.build().map(|store| Arc::new(store) as _)
-        }
+        ObjectStoreScheme::MicrosoftAzure => azure(&url, options, way)?.build().map(|store| Arc::new(store) as _),
+        ObjectStoreScheme::GoogleCloudStorage => gcp(&url, options, way)?.build().map(|store| Arc::new(store) as _),
         _ => return Err(refused(given, "is of no kind that is known".into())),
     };
     let store = store.map_err(|e| refused(given, e.to_string()))?;
@@ -107,7 +92,7 @@ fn opened(given: &str, options: &PlaceOptions, make: bool, way: Way) -> Result<P
     Ok(Place { sending: store.clone(), store, prefix, shown, retry: options.retry })
 }
 
-fn s3(url: &Url, options: &PlaceOptions, profile: Profile, way: Way) -> AmazonS3Builder {
+fn s3(url: &Url, options: &PlaceOptions, profile: Profile, way: Way) -> Result<AmazonS3Builder> {
     let mut builder = AmazonS3Builder::from_env()
         .with_url(url.as_str())
         .with_virtual_hosted_style_request(options.virtual_hosted)
@@ -128,14 +113,24 @@ fn s3(url: &Url, options: &PlaceOptions, profile: Profile, way: Way) -> AmazonS3
         builder = builder.with_region(region);
     }
     // The environment comes before the profile.
-    let in_environment = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+    let get = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
+    let in_environment = get(AmazonS3ConfigKey::S3Endpoint).or_else(|| get(AmazonS3ConfigKey::Endpoint));
+    check_values(&[
+        ("AWS_ACCESS_KEY_ID", get(AmazonS3ConfigKey::AccessKeyId)),
+        ("AWS_SECRET_ACCESS_KEY", get(AmazonS3ConfigKey::SecretAccessKey)),
+        ("AWS_SESSION_TOKEN", get(AmazonS3ConfigKey::Token)),
+        ("AWS_REGION or --region", get(AmazonS3ConfigKey::Region)),
+    ])?;
     if let Some(endpoint) = options.endpoint.clone().or(in_environment).or(profile.endpoint) {
-        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
+        check_endpoint(&endpoint)?;
+        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(&endpoint);
+        // It would come before the other.
+        builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
     }
-    builder
+    Ok(builder)
 }
 
-fn azure(url: &Url, options: &PlaceOptions, way: Way) -> MicrosoftAzureBuilder {
+fn azure(url: &Url, options: &PlaceOptions, way: Way) -> Result<MicrosoftAzureBuilder> {
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_url(url.as_str())
         .with_retry(retry(options))
@@ -143,7 +138,26 @@ fn azure(url: &Url, options: &PlaceOptions, way: Way) -> MicrosoftAzureBuilder {
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
     }
-    builder
+    let get = |key: AzureConfigKey| builder.get_config_value(&key);
+    get(AzureConfigKey::Endpoint).as_deref().map_or(Ok(()), check_endpoint)?;
+    check_values(&[
+        ("AZURE_STORAGE_ACCOUNT_NAME", get(AzureConfigKey::AccountName)),
+        ("AZURE_STORAGE_ACCOUNT_KEY", get(AzureConfigKey::AccessKey)),
+        ("AZURE_STORAGE_SAS_TOKEN", get(AzureConfigKey::SasKey)),
+        ("AZURE_STORAGE_TOKEN", get(AzureConfigKey::Token)),
+    ])?;
+    Ok(builder)
+}
+
+fn gcp(url: &Url, options: &PlaceOptions, way: Way) -> Result<GoogleCloudStorageBuilder> {
+    let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_base_url(endpoint);
+    }
+    let get = |key: GoogleConfigKey| builder.get_config_value(&key);
+    get(GoogleConfigKey::BaseUrl).as_deref().map_or(Ok(()), check_endpoint)?;
+    check_values(&[("GOOGLE_BEARER_TOKEN", get(GoogleConfigKey::BearerToken))])?;
+    Ok(builder.with_retry(retry(options)).with_client_options(client(options, way)))
 }
 
 fn client(options: &PlaceOptions, way: Way) -> ClientOptions {
@@ -182,24 +196,4 @@ fn directory(path: &Path, make: bool) -> Result<Place> {
         shown: path.to_owned(),
         retry: Duration::ZERO,
     })
-}
-
-fn without_credentials(url: &Url) -> String {
-    let mut url = url.clone();
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.to_string()
-}
-
-fn refused(given: &str, why: String) -> Error {
-    ValidationError::Refused {
-        what: format!("{given} {why}"),
-        path: None,
-        hint: Some(
-            "name s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX or a directory; credentials are taken \
-             from the environment"
-                .into(),
-        ),
-    }
-    .into()
 }

@@ -124,6 +124,7 @@ impl SnapshotManager {
 
     fn store_for_arrivals(&self) -> Result<(Store, bool)> {
         if let Some(store) = self.find_store()? {
+            inside::refuse_arrivals(store.dir())?;
             return Ok((store, false));
         }
         let path = self.config().store.as_deref().ok_or_else(|| -> Error {
@@ -135,6 +136,12 @@ impl SnapshotManager {
         // Where there is no source, it belongs to whoever owns the place.
         let above = Dir::open_on(self.fs().clone(), path.parent().unwrap_or(Path::new("/")))?.stat_self()?;
         Store::open_or_make(self.fs().clone(), &path, &above)
+    }
+
+    /// Refuses a directory for copies that lies where it would be lost with what is copied, or would disturb it.
+    pub(crate) fn refuse_place(&self, path: &Path) -> Result<()> {
+        let store = self.location()?.map(|found| found.path).or_else(|| self.config().store.clone());
+        inside::refuse_place(self.fs(), path, self.source(), store.as_deref())
     }
 
     /// Restores a snapshot that comes from elsewhere, by the rules of [`restore`](Self::restore). `fill` makes its

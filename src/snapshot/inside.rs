@@ -1,5 +1,6 @@
 //! Where nothing may be put: in a snapshot, in a store, among the files of a log or of a broker.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use super::source::refuse_running_broker;
 use crate::error::{Result, ValidationError};
 use crate::fs::{Dir, FileKind, Fs};
 use crate::kafka::{Profile, datadir};
-use crate::store::{self, DIGESTS, SnapshotId, Store};
+use crate::store::{self, DIGESTS, SnapshotId, Store, StoreName};
 
 /// The snapshot of a store that a canonical path names or lies in. A copy of a snapshot somewhere else is a log.
 pub(super) fn snapshot(fs: &Arc<dyn Fs>, path: &Path) -> Option<PathBuf> {
@@ -85,6 +86,70 @@ pub(super) fn refuse_store(fs: &Arc<dyn Fs>, path: &Path) -> Result<()> {
         Some(Occupied::Log(Profile::Native)) if path.file_name().is_some_and(|n| n == store::IN_LOG) => Ok(()),
         Some(by) => Err(refused(path, by.to_string(), hint)),
         None => Ok(()),
+    }
+}
+
+/// What comes from elsewhere goes into what [`refuse_store`] lets be one and that is a store, or has nothing in it that is
+/// not of a store in the making.
+pub(super) fn refuse_arrivals(dir: &Dir) -> Result<()> {
+    let path = dir.fs().canonical(dir.path());
+    refuse_store(dir.fs(), &path)?;
+    if is_there(dir, store::LOCK) && (is_there(dir, store::CATALOGUE) || holds_one(dir)) {
+        return Ok(());
+    }
+    let is_stores = |name: &OsStr| {
+        // Every filesystem of its own has the last.
+        let plain = [store::LOCK, store::CATALOGUE, "lost+found"];
+        name.to_str().is_some_and(|name| plain.contains(&name) || StoreName::parse(name).is_some())
+    };
+    match dir.list()?.into_iter().find(|entry| !is_stores(&entry.name)) {
+        Some(entry) => {
+            let why = format!("is no store of snapshots: {} is in it", entry.name.to_string_lossy());
+            Err(refused(&path, why, "name a store, or a directory that is empty or not there yet"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A place elsewhere that is a directory here must neither be nor lie in any of these, nor in the source or its store.
+#[cfg(feature = "offsite")]
+pub(super) fn refuse_place(fs: &Arc<dyn Fs>, path: &Path, source: &Path, store: Option<&Path>) -> Result<()> {
+    let path = real(fs, path);
+    let refuse = |why: &str, at: &Path| {
+        let hint = "name a place of its own, best on another disk";
+        Err(refused(&path, format!("lies in {}, {why}", at.display()), hint))
+    };
+    let ours = [(Some(source), "the source"), (store, "the store that is to be carried elsewhere")];
+    for (at, why) in ours.into_iter().filter_map(|(at, why)| Some((fs.canonical(at?), why))) {
+        if path.starts_with(&at) {
+            return refuse(why, &at);
+        }
+    }
+    for at in path.ancestors() {
+        // What does not exist yet, or may not be looked at, is none of them.
+        let Ok(dir) = Dir::open_on(fs.clone(), at) else { continue };
+        if is_there(&dir, store::CATALOGUE) || is_there(&dir, store::LOCK) && holds_one(&dir) {
+            return refuse("a store of snapshots", at);
+        }
+        if is_there(&dir, DIGESTS) && is_there(&dir, store::MANIFEST) {
+            return refuse("a snapshot", at);
+        }
+        if is_brokers(&dir) || datadir::is_log_dir(&dir).unwrap_or(false) {
+            return refuse("a directory of logs", at);
+        }
+    }
+    Ok(())
+}
+
+/// The path without symbolic links, of what may not be there yet.
+#[cfg(feature = "offsite")]
+fn real(fs: &Arc<dyn Fs>, path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = absolute.ancestors().find(|at| Dir::open_on(fs.clone(), at).is_ok());
+    match there.and_then(|at| Some((fs.canonical(at), absolute.strip_prefix(at).ok()?))) {
+        Some((at, rest)) if rest.as_os_str().is_empty() => at,
+        Some((at, rest)) => at.join(rest),
+        None => fs.canonical(path),
     }
 }
 

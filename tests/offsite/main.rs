@@ -13,6 +13,7 @@ mod keys;
 mod kills;
 mod locked;
 mod machine;
+mod mistakes;
 mod proxy;
 mod rounds;
 mod server;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use cowlog::error::ValidationError;
-use cowlog::offsite::{Compression, PushOptions, Pushed, Recipients, Remote, RemoteLevel, SourceName};
+use cowlog::offsite::{Compression, PushOptions, Pushed, Recipients, Remote, RemoteLevel, SourceName, refuse_within};
 use cowlog::snapshot::SnapshotManager;
 use serde::Serialize;
 
@@ -54,6 +54,7 @@ pub fn run(session: Session, args: args::Push) -> Result<u8, Failure> {
         PackWith::Zstd => Compression::Zstd,
         PackWith::None => Compression::None,
     };
+    refuse_within(&args.to, &manager)?;
     let remote = Remote::open_or_make(&args.to, compression, recipients.as_ref(), options(&session, &args.reach)?)?;
     let ids = match (args.all_new, args.ids.as_slice()) {
         (true, _) => remote.missing(&manager, &name)?,
