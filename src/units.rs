@@ -21,6 +21,14 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{text:?} is more than 16 EiB"))
 }
 
+/// The same, of bytes per second: 0 would let nothing through.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse_bytes(text)? {
+        0 => Err(format!("{text:?} lets nothing through: write for instance 500kB or 20MB, or leave it out")),
+        rate => Ok(rate),
+    }
+}
+
 /// `90s`, `24h`, `7d`, `1h30m`; also `w`, `m`, `ms`. Units must become smaller; only 0 needs none.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time: write for instance 90s, 24h, 7d or 1h30m");

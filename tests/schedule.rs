@@ -116,6 +116,8 @@ fn a_bad_configuration_is_refused_with_the_line() {
         (format!("{head}every = \"1h\"\n[[source]]\nname = \"q\"\npath = \"/p\"\nevery = \"1h\"\n"), 5, "named twice"),
         (format!("{head}every = \"1h\"\nkeep = {{ retention = \"long\" }}\n"), 5, "not a time"),
         (format!("{head}every = \"1h\"\noffsite = {{ to = \"elsewhere\" }}\n"), 5, "neither a URL nor"),
+        (format!("{head}every = \"1h\"\noffsite = {{ to = \"s3://b/p?x=1\" }}\n"), 5, "would not be heeded"),
+        (format!("{head}every = \"1h\"\noffsite = {{ to = \"/e\", rate = \"0\" }}\n"), 5, "lets nothing through"),
         (
             format!("{head}every = \"1h\"\noffsite = {{ to = \"/e\", recipients = [\"age1x\"] }}\n"),
             5,
@@ -502,6 +504,45 @@ fn what_is_taken_is_carried_elsewhere() {
         memory.tasks.get_mut(&Task::Create).unwrap().succeeded = Some(created);
         assert_eq!(cowlog::schedule::plan::due_at(source, Task::Push, &memory, i64::MAX / 2), due);
     }
+}
+
+/// A disk that is not mounted, a bucket that somebody emptied: what was carried there is missed, not made anew.
+#[test]
+fn a_place_that_vanished_is_told_and_not_made_anew() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().to_str().unwrap();
+    append(&temp.path().join("log"), 25);
+    let run = |to: &str| {
+        let offsite = format!("offsite = {{ to = \"{dir}/{to}\", host = \"here\" }}");
+        let text = format!("state = \"{dir}/state\"\n[[source]]\npath = \"{dir}/log\"\nevery = \"1h\"\n{offsite}");
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let telling = told.clone();
+        let scheduler = Scheduler::new(parse(&text).unwrap(), SnapshotConfig::default(), move |told| {
+            if let Told::Ended(ran) = told
+                && ran.task == Task::Push
+            {
+                telling.lock().unwrap().push(ran.result.as_ref().map(|_| ()).map_err(ToString::to_string));
+            }
+        })
+        .unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+        scheduler.taken("log");
+        scheduler.run_once();
+        let told = told.lock().unwrap().clone();
+        told
+    };
+    let config = |to: &str| temp.path().join(to).join("config.json");
+    // Another place is made, wherever the last push went.
+    for to in ["first", "second", "second"] {
+        assert_eq!(run(to), [Ok(())], "{to}");
+        assert!(config(to).exists());
+    }
+    // The directory that a disk was mounted on is still there.
+    fs::rename(temp.path().join("second"), temp.path().join("away")).unwrap();
+    fs::create_dir(temp.path().join("second")).unwrap();
+    let told = run("second");
+    assert!(matches!(&told[..], [Err(why)] if why.contains("gone or empty")), "{told:?}");
+    assert!(!config("second").exists());
 }
 
 /// What was found damaged stays a failure while it is there, however many others are whole.

@@ -1,5 +1,7 @@
 //! The entrance: one place elsewhere.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ pub struct RemoteOptions {
     pub identities: Option<Identities>,
     /// How many files are on the way at a time. 32; memory is bounded beside that.
     pub jobs: usize,
-    /// Bytes per second that are sent or fetched at most.
+    /// Bytes per second that are sent or fetched at most; more than 0.
     pub limit: Option<u64>,
     /// The time of day.
     pub clock: Clock,
@@ -166,20 +168,37 @@ impl Remote {
     }
 
     /// Opens a place, or makes one where nothing is: with this compression, encrypted to these recipients. Where there is
-    /// one already, recipients have to be the same.
+    /// one already, recipients have to be the same, in any order. With identities and no recipients it has to be there, and
+    /// encrypted.
     ///
     /// After `Ok` all machines see it, as it is; of several that make it at the same time one does.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), and `Validation` where something else is there, or where it is encrypted to others.
+    /// As [`open`](Self::open), and `Validation` where something else is there, where it is encrypted to others or, against
+    /// what is given, not at all, and where the identities would not open what would be made: nothing is made then.
     pub fn open_or_make(
         place: &str,
         compression: Compression,
         recipients: Option<&Recipients>,
         options: RemoteOptions,
     ) -> Result<Self> {
-        Self::made(place::open(place, &options.place, true)?, compression, recipients, options)
+        // A directory that is missing may be one of a disk that is not mounted.
+        let may_make = recipients.is_some() || options.identities.is_none();
+        let place = place::open(place, &options.place, may_make).map_err(|e| match e {
+            Error::Validation(ValidationError::NoSuchCopy { path, .. }) if !may_make => anew_though_key(&path),
+            e => e,
+        })?;
+        Self::made(place, compression, recipients, options)
+    }
+
+    /// As [`open_or_make`](Self::open_or_make), of a place that is known to have been made: it is not made anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open): `Validation` where it is gone; and where it is encrypted to others.
+    pub fn open_as_made(place: &str, recipients: Option<&Recipients>, options: RemoteOptions) -> Result<Self> {
+        Self::opened(place::open(place, &options.place, false)?, options)?.held_against(recipients)
     }
 
     /// As [`open_or_make`](Self::open_or_make), of any object store; `shown` is how it is called in messages.
@@ -212,35 +231,44 @@ impl Remote {
                 }
                 .into());
             }
+            if recipients.is_none() && options.identities.is_some() {
+                return Err(anew_though_key(bucket.shown()));
+            }
             let config = RemoteConfig::new(compression, recipients)?;
+            // What is made now stays, so whoever makes it must be able to read it.
+            config.unlock(options.identities.as_ref())?;
             if bucket.put_new(CONFIG, config.to_bytes()?)? == Put::Made {
                 let how = if recipients.is_some() { "encrypted" } else { "not encrypted" };
                 options.observer.warn(&format!("{} was made, {how}", bucket.shown().display()));
             }
         }
-        let remote = Self::with(bucket, options)?;
-        match (recipients, &remote.config.encryption) {
-            (Some(given), Some(has)) if has.recipients == given.to_texts() => {}
-            // Somebody may have exchanged `config.json`.
-            (None, None) if remote.options.identities.is_some() => {
-                let place = remote.bucket.shown().display();
-                remote.observer().warn(&format!("{place} is not encrypted, though a secret key was given"));
-            }
-            (None, _) => {}
-            (Some(_), has) => {
-                let how = match has {
-                    Some(has) => format!("encrypted to {}", has.recipients.join(", ")),
-                    None => "not encrypted".into(),
-                };
-                return Err(ValidationError::Refused {
-                    what: format!("{} is {how}, which stays as it was made", remote.bucket.shown().display()),
-                    path: Some(remote.bucket.shown().into()),
-                    hint: Some("leave --recipient out, or name a new place".into()),
-                }
-                .into());
-            }
+        Self::with(bucket, options)?.held_against(recipients)
+    }
+
+    /// Refuses a place that is encrypted to others than it is to be, or not at all: somebody may have exchanged
+    /// `config.json`.
+    fn held_against(self, recipients: Option<&Recipients>) -> Result<Self> {
+        let has = self.config.encryption.as_ref();
+        let Some(given) = recipients else {
+            return match has.is_none() && self.options.identities.is_some() {
+                true => Err(bare_though_key(self.bucket.shown(), "is not encrypted")),
+                false => Ok(self),
+            };
+        };
+        let given: BTreeSet<String> = given.to_texts().into_iter().collect();
+        if has.is_some_and(|has| has.recipients.iter().cloned().collect::<BTreeSet<_>>() == given) {
+            return Ok(self);
         }
-        Ok(remote)
+        let how = match has {
+            Some(has) => format!("encrypted to {}", has.recipients.join(", ")),
+            None => "not encrypted".into(),
+        };
+        Err(ValidationError::Refused {
+            what: format!("{} is {how}, which stays as it was made", self.bucket.shown().display()),
+            path: Some(self.bucket.shown().into()),
+            hint: Some("leave --recipient out, or name a new place".into()),
+        }
+        .into())
     }
 
     fn opened(place: Place, options: RemoteOptions) -> Result<Self> {
@@ -248,6 +276,9 @@ impl Remote {
     }
 
     fn with(bucket: Bucket, options: RemoteOptions) -> Result<Self> {
+        if options.limit == Some(0) {
+            return Err(ValidationError::refused("a limit of 0 bytes per second lets nothing through").into());
+        }
         let bytes = bucket.get(CONFIG, MAX_CONFIG)?.ok_or_else(|| -> Error {
             let hint = "`cowlog push SRC --to` makes it".into();
             ValidationError::NoSuchCopy { path: bucket.shown().into(), hint }.into()
@@ -320,4 +351,20 @@ impl Remote {
         let pool = pool.map_err(|e| ValidationError::refused(format!("no threads can be started: {e}")))?;
         pool.install(|| items.par_iter().with_max_len(1).map(work).collect())
     }
+}
+
+/// With a secret key everything is believed to be encrypted.
+fn bare_though_key(place: &Path, how: &str) -> Error {
+    let hint = "say by `--recipient` to whom a new place is encrypted; where nothing is to be, leave `--identity` and \
+                COWLOG_IDENTITY out; where it was encrypted before, look who emptied or changed it";
+    ValidationError::Refused {
+        what: format!("{} {how}, though a secret key was given", place.display()),
+        path: Some(place.into()),
+        hint: Some(hint.into()),
+    }
+    .into()
+}
+
+fn anew_though_key(place: &Path) -> Error {
+    bare_though_key(place, "would be made anew, not encrypted")
 }

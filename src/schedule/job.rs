@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::config::SourceConfig;
 use super::drill::{DrillReport, drill};
+use super::memory::SourceMemory;
 use super::offsite::{PushReport, push};
 use super::plan::Task;
 use crate::error::{Error, IntegrityError, Result};
@@ -49,13 +50,14 @@ pub enum Outcome {
     },
 }
 
-/// Does it. Damage that is found is an error.
-pub(super) fn run(source: &SourceConfig, task: Task, base: &SnapshotConfig) -> Result<Outcome> {
+/// Does it, knowing what was done with the source before. Damage that is found is an error.
+pub(super) fn run(source: &SourceConfig, task: Task, base: &SnapshotConfig, before: &SourceMemory) -> Result<Outcome> {
     let manager = source.manager(base)?;
     match task {
         Task::Create => create(source, &manager),
         Task::Push => {
-            let report = source.offsite.as_ref().map(|offsite| push(source, offsite, &manager)).transpose()?;
+            let last = before.push.as_ref();
+            let report = source.offsite.as_ref().map(|offsite| push(source, offsite, &manager, last)).transpose()?;
             Ok(Outcome::Push { report: report.flatten() })
         }
         Task::Verify => verify(source, &manager),

@@ -11,10 +11,11 @@ use super::times::When;
 use crate::error::{Error, Result, ValidationError};
 use crate::fs::{Dir, host_name};
 use crate::offsite::{
-    Compression, Identities, PlaceOptions, PushOptions, Recipients, Remote, RemoteOptions, SourceName,
+    Compression, Identities, PlaceOptions, PushOptions, Recipients, Remote, RemoteOptions, SourceName, check_address,
+    refuse_within,
 };
 use crate::snapshot::SnapshotManager;
-use crate::units::{parse_bytes, parse_duration};
+use crate::units::{parse_duration, parse_rate};
 
 /// Where snapshots of a source are carried to.
 #[derive(Debug, Clone)]
@@ -56,6 +57,9 @@ pub struct PushReport {
     pub pushed: u64,
     /// Bytes that it sent.
     pub bytes_sent: u64,
+    /// Where they are; `None` of what an older cowlog remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 #[derive(Deserialize, Clone)]
@@ -93,7 +97,7 @@ impl RawOffsite {
             parsed(recipient, |text| Recipients::parse(&[text]).map(drop).map_err(|e| e.to_string()))?;
         }
         let place = parsed(&self.to, |to| match to.contains("://") || to.starts_with('/') {
-            true => Ok(to.to_owned()),
+            true => check_address(to).map(|()| to.to_owned()).map_err(|e| e.to_string()),
             false => Err(format!("{to:?} is neither a URL nor an absolute path")),
         })?;
         Ok(Offsite {
@@ -106,14 +110,23 @@ impl RawOffsite {
             endpoint: self.endpoint.as_ref().map(|text| text.get_ref().clone()),
             region: self.region.as_ref().map(|text| text.get_ref().clone()),
             virtual_hosted: self.virtual_hosted,
-            rate: self.rate.as_ref().map(|text| parsed(text, parse_bytes)).transpose()?,
+            rate: self.rate.as_ref().map(|text| parsed(text, parse_rate)).transpose()?,
             retry: self.retry.as_ref().map(|text| parsed(text, parse_duration)).transpose()?,
         })
     }
 }
 
 impl Offsite {
-    fn open(&self, manager: &SnapshotManager) -> Result<Remote> {
+    /// As which place it is remembered.
+    fn place(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("{} at {endpoint}", self.to),
+            None => self.to.clone(),
+        }
+    }
+
+    /// Whatever is not there is made, unless snapshots have been there.
+    fn open(&self, manager: &SnapshotManager, is_made: bool) -> Result<Remote> {
         const LIMIT: u64 = 1 << 20;
         let identities = self.identity.as_deref().map(|file| -> Result<Identities> {
             let (dir, name) = Dir::open_around(file)?;
@@ -139,7 +152,19 @@ impl Offsite {
             [] => None,
             given => Some(Recipients::parse(given)?),
         };
-        Remote::open_or_make(&self.to, Compression::Zstd, recipients.as_ref(), options)
+        refuse_within(&self.to, manager)?;
+        if !is_made {
+            return Remote::open_or_make(&self.to, Compression::Zstd, recipients.as_ref(), options);
+        }
+        Remote::open_as_made(&self.to, recipients.as_ref(), options).map_err(|e| match e {
+            Error::Validation(ValidationError::NoSuchCopy { path, .. }) => {
+                let what = format!("{} is gone or empty, and snapshots were pushed there", path.display());
+                let hint = "mount it, or look who removed it; where it is to be made anew, run `cowlog push --all-new --to` \
+                            once by hand";
+                ValidationError::Refused { what, path: Some(path), hint: Some(hint.into()) }.into()
+            }
+            e => e,
+        })
     }
 
     fn source_name(&self, source: &SourceConfig) -> Result<SourceName> {
@@ -151,14 +176,22 @@ impl Offsite {
     }
 }
 
-/// Brings what is missing there, oldest first. `None` where there is no snapshot.
-pub(super) fn push(source: &SourceConfig, offsite: &Offsite, manager: &SnapshotManager) -> Result<Option<PushReport>> {
+/// Brings what is missing there, oldest first. `None` where there is no snapshot. Where the last push that went well went to
+/// the same place, that must still be there.
+pub(super) fn push(
+    source: &SourceConfig,
+    offsite: &Offsite,
+    manager: &SnapshotManager,
+    last: Option<&PushReport>,
+) -> Result<Option<PushReport>> {
     let good = |part: &crate::snapshot::SnapshotInfo| part.damaged.is_none();
     let Some(newest) = manager.list()?.into_iter().rfind(good) else { return Ok(None) };
-    let remote = offsite.open(manager)?;
+    let place = Some(offsite.place());
+    let remote = offsite.open(manager, last.is_some_and(|last| last.place == place))?;
     let name = offsite.source_name(source)?;
     let options = PushOptions { name, again: false };
-    let mut report = PushReport { id: newest.id, timestamp: newest.timestamp_ms, at: 0, pushed: 0, bytes_sent: 0 };
+    let mut report =
+        PushReport { id: newest.id, timestamp: newest.timestamp_ms, at: 0, pushed: 0, bytes_sent: 0, place };
     for id in remote.missing(manager, &options.name)? {
         match remote.push(manager, &id, &options) {
             Ok(pushed) => {

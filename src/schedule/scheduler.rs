@@ -256,8 +256,9 @@ impl Scheduler {
         let (hook, telling) = (self.hook.clone(), running.clone());
         let observer = running.observer.listening(move |event| hook(Told::Progress(&telling, event)));
         let config = SnapshotConfig { observer, ..self.base.clone() };
+        let before = self.lock().memory.sources.get(&source.name).cloned().unwrap_or_default();
         // Whatever happens to a job, its source is let go of.
-        let job = std::panic::AssertUnwindSafe(|| job::run(source, running.task, &config));
+        let job = std::panic::AssertUnwindSafe(|| job::run(source, running.task, &config, &before));
         let result = std::panic::catch_unwind(job).unwrap_or_else(|_| {
             let fault = std::io::Error::other("this is a fault of cowlog: the job panicked");
             Err(Error::io("work on", &source.path, fault))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use cowlog::units::{bytes, parse_bytes, parse_duration};
+pub use cowlog::units::{bytes, parse_bytes, parse_duration, parse_rate};
 
 /// `0.8 ms`, `12 ms`, `1.24 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn duration(d: Duration) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum, ValueHint};
 
 use super::Source;
-use crate::units::{parse_bytes, parse_duration};
+use crate::units::{parse_duration, parse_rate};
 
 /// How a place elsewhere is reached.
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub struct Reach {
     #[arg(long, value_name = "FILE", env = "COWLOG_IDENTITY", hide_env_values = true, value_hint = ValueHint::FilePath)]
     pub identity: Option<PathBuf>,
     /// Send or fetch at most so much a second
-    #[arg(long = "rate", value_name = "SIZE", value_parser = parse_bytes, env = "COWLOG_RATE", hide_env_values = true)]
+    #[arg(long = "rate", value_name = "SIZE", value_parser = parse_rate, env = "COWLOG_RATE", hide_env_values = true)]
     pub rate: Option<u64>,
     /// How many files are on the way at a time
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
