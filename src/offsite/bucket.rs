@@ -31,6 +31,7 @@ pub(super) struct Bucket {
     shown: PathBuf,
     /// How long requests are tried again.
     pub(super) retry: Duration,
+    directory: Option<PathBuf>,
     runtime: Arc<Running>,
     observer: Observer,
 }
@@ -65,13 +66,27 @@ impl Bucket {
             .enable_all()
             .build()
             .map_err(|e| Error::io("start the threads that talk to", &place.shown, e))?;
-        let Place { store, sending, prefix, shown, retry } = place;
-        Ok(Bucket { store, sending, prefix, shown, retry, runtime: Arc::new(Running(Some(runtime))), observer })
+        let Place { store, sending, prefix, shown, retry, directory } = place;
+        Ok(Bucket {
+            store,
+            sending,
+            prefix,
+            shown,
+            retry,
+            directory,
+            runtime: Arc::new(Running(Some(runtime))),
+            observer,
+        })
     }
 
     /// How the place is called.
     pub(super) fn shown(&self) -> &std::path::Path {
         &self.shown
+    }
+
+    /// Where it is one of this machine.
+    pub(super) fn directory(&self) -> Option<&std::path::Path> {
+        self.directory.as_deref()
     }
 
     /// What a key is called in messages.

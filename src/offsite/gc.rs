@@ -61,6 +61,10 @@ pub struct Collected {
     pub kept_because: Option<String>,
     /// Announcements of pushes that have died.
     pub announcements_removed: u64,
+    /// Files in a directory that uploads have left that died long ago.
+    pub unfinished_removed: u64,
+    /// Bytes of them.
+    pub bytes_unfinished: u64,
 }
 
 /// What one run found that nothing names.
@@ -118,6 +122,7 @@ impl Remote {
         let mut done = Collected::default();
         let now = self.server_time()?;
         self.bury_announcements(now, options.dry_run, &mut done)?;
+        (done.unfinished_removed, done.bytes_unfinished) = self.remove_unfinished(now, options.dry_run)?;
         let mut known = Known::default();
         let marks = self.marks()?;
         for mark in marks.iter().filter(|mark| mark.due <= now) {

@@ -34,6 +34,7 @@ mod push;
 mod remote;
 mod sending;
 mod trouble;
+mod unfinished;
 mod verify;
 mod wire;
 

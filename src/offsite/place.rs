@@ -55,6 +55,8 @@ pub(super) struct Place {
     pub(super) shown: PathBuf,
     /// How long requests are tried again.
     pub(super) retry: Duration,
+    /// Where it is one of this machine.
+    pub(super) directory: Option<PathBuf>,
 }
 
 /// What a request is there for.
@@ -89,7 +91,7 @@ fn opened(given: &str, options: &PlaceOptions, make: bool, way: Way) -> Result<P
     };
     let store = store.map_err(|e| refused(given, e.to_string()))?;
     let shown = PathBuf::from(given.trim_end_matches('/'));
-    Ok(Place { sending: store.clone(), store, prefix, shown, retry: options.retry })
+    Ok(Place { sending: store.clone(), store, prefix, shown, retry: options.retry, directory: None })
 }
 
 fn s3(url: &Url, options: &PlaceOptions, profile: Profile, way: Way) -> Result<AmazonS3Builder> {
@@ -195,5 +197,6 @@ fn directory(path: &Path, make: bool) -> Result<Place> {
         prefix: object_store::path::Path::default(),
         shown: path.to_owned(),
         retry: Duration::ZERO,
+        directory: Some(path.to_owned()),
     })
 }

@@ -210,7 +210,7 @@ impl Remote {
         options: RemoteOptions,
     ) -> Result<Self> {
         let (prefix, retry) = (object_store::path::Path::default(), options.place.retry);
-        let place = Place { sending: store.clone(), store, prefix, shown: shown.into(), retry };
+        let place = Place { sending: store.clone(), store, prefix, shown: shown.into(), retry, directory: None };
         Self::made(place, compression, recipients, options)
     }
 

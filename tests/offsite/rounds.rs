@@ -277,3 +277,30 @@ fn two_pulls_to_one_file() {
     assert_eq!(blake3::hash(&std::fs::read(&to).unwrap()).to_hex().as_str(), digest);
     assert!(!partial.exists());
 }
+
+/// A bucket removes them itself; nothing but `gc` does so in a directory.
+#[test]
+fn what_a_dead_upload_left_in_a_directory_goes_after_a_week() {
+    let place = Place::directory();
+    let source = Source::native(40);
+    source.create();
+    place.push("web-1", &source, &[]).expect(0);
+    let blob = place.keys("blobs").pop().unwrap();
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let leave = |name: String, age| {
+        let path = place.files().join(name);
+        std::fs::write(&path, "something").unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        path
+    };
+    let old = leave(format!("{blob}#1"), 8 * day);
+    let kept =
+        [leave(format!("{blob}#2"), 6 * day), leave(format!("{blob}#x"), 8 * day), leave("blobs/x#1".into(), 8 * day)];
+    assert_eq!(number(&place.json(&["gc", "--dry-run"]), "unfinished_removed"), 1);
+    assert!(old.exists());
+    let done = place.json(&["gc"]);
+    assert_eq!((number(&done, "unfinished_removed"), number(&done, "bytes_unfinished")), (1, 9), "{done}");
+    assert!(!old.exists() && kept.iter().all(|path| path.exists()));
+    place.from(&["verify", "web-1/orders-0"]).expect(0);
+}

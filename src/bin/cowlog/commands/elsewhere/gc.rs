@@ -37,6 +37,10 @@ fn page(done: &Collected, dry_run: bool) -> String {
     if done.announcements_removed > 0 {
         let _ = writeln!(out, "  {} of pushes that have died", plural(done.announcements_removed, "announcement"));
     }
+    if done.unfinished_removed > 0 {
+        let (files, size) = (plural(done.unfinished_removed, "file"), bytes(done.bytes_unfinished));
+        let _ = writeln!(out, "  {removed}: {files} of uploads that have died, {size}");
+    }
     if done.kept > 0 {
         let why = done.kept_because.as_deref().unwrap_or_default();
         let _ = writeln!(out, "  kept by the server: {}: {}", plural(done.kept, "blob"), printable(why));
