@@ -55,7 +55,7 @@ impl Dir {
         let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Dir::open(path) };
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         let parent = Dir::make_all(parent)?;
-        let made = match parent.make_dir(name, 0o777) {
+        let made = match parent.make_dir(name, 0o700) {
             Err(Error::Filesystem(e)) if e.source.kind() == io::ErrorKind::AlreadyExists => parent.open_dir(name),
             other => other,
         }?;

@@ -8,7 +8,7 @@ use super::bucket::Object;
 use super::names::{RECORD, SNAPSHOTS, SnapshotKey, SourceName};
 use super::remote::Remote;
 use crate::error::{Error, Result, ValidationError};
-use crate::snapshot::SnapshotInfo;
+use crate::snapshot::{SnapshotInfo, none_elsewhere};
 use crate::store::{DIGESTS, IdQuery, Record, Scope, SnapshotId, State, rfc3339, seal, unseal};
 
 /// `record.json`: what a listing shows of a snapshot. It can be made again from the manifests, but for pin and tags.
@@ -125,8 +125,10 @@ impl Remote {
             [one] => Ok(one.clone()),
             [] => Err(self.no_source(given)?),
             several => {
-                let candidates = several.iter().map(ToString::to_string).collect();
-                Err(ValidationError::AmbiguousId { given: given.to_owned(), candidates }.into())
+                let several: Vec<String> = several.iter().map(ToString::to_string).collect();
+                let what = format!("{given:?} could be any of {}", several.join(", "));
+                let hint = Some("say HOST/SOURCE".into());
+                Err(ValidationError::Refused { what, path: None, hint }.into())
             }
         }
     }
@@ -152,7 +154,8 @@ impl Remote {
     pub(super) fn find_part(&self, source: &str, id: &str, part: Option<&Scope>) -> Result<SnapshotKey> {
         let query: IdQuery = id.parse()?;
         let of = self.source(source)?;
-        let mut ids: Vec<SnapshotId> = self.snapshots_of(&of)?.into_iter().map(|key| key.id).collect();
+        let keys = self.snapshots_of(&of)?;
+        let mut ids: Vec<SnapshotId> = keys.iter().map(|key| key.id).collect();
         while query.is_latest()
             && let Some(newest) = ids.last()
         {
@@ -162,10 +165,16 @@ impl Remote {
             }
             ids.pop();
         }
-        let id = query.resolve(&ids)?.ok_or_else(|| -> Error {
-            let store = self.bucket.address(&format!("{SNAPSHOTS}/{of}"));
-            ValidationError::NoSuchSnapshot { id: query.to_string(), store }.into()
-        })?;
+        let store = self.bucket.address(&format!("{SNAPSHOTS}/{of}"));
+        if let Some(part) = part.filter(|_| ids.is_empty()) {
+            let records: Vec<Record> = self.records(&keys)?.into_values().map(|found| found.record).collect();
+            if let Some(absent) = none_elsewhere(&records, part, store.clone()) {
+                return Err(absent);
+            }
+        }
+        let id = query
+            .resolve(&ids)?
+            .ok_or_else(|| -> Error { ValidationError::NoSuchSnapshot { id: query.to_string(), store }.into() })?;
         Ok(SnapshotKey { of, id })
     }
 }

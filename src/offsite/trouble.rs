@@ -19,6 +19,7 @@ pub(super) fn io_error(e: object_store::Error) -> io::Error {
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
         E::NotSupported { .. } | E::NotImplemented { .. } => io::ErrorKind::Unsupported,
         E::InvalidPath { .. } => io::ErrorKind::InvalidInput,
+        E::Generic { .. } if no_role(&told(&e)).is_some() => io::ErrorKind::PermissionDenied,
         e if broke(e) => io::ErrorKind::ConnectionAborted,
         E::Generic { .. } if told(&e).contains("AccessDenied") => io::ErrorKind::PermissionDenied,
         E::Generic { .. } if told(&e).contains("NoSuchBucket") => io::ErrorKind::NotFound,
@@ -27,6 +28,10 @@ pub(super) fn io_error(e: object_store::Error) -> io::Error {
     // A disk of this machine that is full, and the like.
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&e);
     while let Some(inner) = cause {
+        if inner.is::<HttpError>() {
+            // The number that the network gave tells less than which server it was.
+            break;
+        }
         if let Some(inner) = inner.downcast_ref::<io::Error>()
             && kind == io::ErrorKind::Other
             && let Some(code) = inner.raw_os_error()
@@ -35,7 +40,25 @@ pub(super) fn io_error(e: object_store::Error) -> io::Error {
         }
         cause = inner.source();
     }
-    io::Error::new(kind, told(&e))
+    let text = told(&e);
+    match no_role(&text) {
+        Some(variables) => {
+            let what = format!("{variables} is not set, and this machine has no role that would do instead: {text}");
+            io::Error::new(kind, what)
+        }
+        None => io::Error::new(kind, text),
+    }
+}
+
+/// Where the service was asked by which machines in a cloud learn who they are: what says so elsewhere.
+fn no_role(text: &str) -> Option<&'static str> {
+    let asked = [
+        ("/latest/api/token", "AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or AWS_PROFILE,"),
+        ("/latest/meta-data/", "AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or AWS_PROFILE,"),
+        ("/metadata/identity/", "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN"),
+        ("/computeMetadata/", "GOOGLE_APPLICATION_CREDENTIALS"),
+    ];
+    asked.into_iter().find(|(path, _)| text.contains(path)).map(|(_, variables)| variables)
 }
 
 /// Whether a connection ended in the middle of a request or its answer.
@@ -74,7 +97,12 @@ fn told(e: &object_store::Error) -> String {
         rest.get(..rest.find(&format!("</{tag}>"))?)
     };
     match (between("Code"), between("Message")) {
-        (Some(code), Some(message)) => format!("the server says {code}: {message}"),
+        (Some(code), Some(message)) => {
+            // Behind the first line Azure repeats its request's id; the library writes line ends as `\\n`.
+            let message = message.split(['\n', '\r']).next().unwrap_or(message);
+            let message = message.split("\\n").next().unwrap_or(message);
+            format!("the server says {code}: {message}")
+        }
         _ => of_one_key(&text).unwrap_or(text),
     }
 }

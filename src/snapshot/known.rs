@@ -107,6 +107,13 @@ pub(super) fn pieces(records: &[Record], part: &Scope) -> Option<Absent> {
     (!of.is_empty()).then(|| Absent { part: part.clone(), known: Vec::new(), pieces: of })
 }
 
+/// The error that none of the snapshots of a place elsewhere holds a part, or all of it; `None` where one does, or may.
+#[cfg(feature = "offsite")]
+pub(crate) fn none_elsewhere(records: &[Record], part: &Scope, place: std::path::PathBuf) -> Option<Error> {
+    let Absent { part, known, pieces } = none_holds(records, part).or_else(|| pieces(records, part))?;
+    Some(ValidationError::NoSuchPart { part: part.to_string(), store: place, known, pieces }.into())
+}
+
 pub(super) fn holds_any(record: &Record, part: &Scope) -> bool {
     record.logs.iter().any(|log| part.has(&log.topic, log.partition))
 }

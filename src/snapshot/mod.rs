@@ -29,6 +29,8 @@ pub use create::Create;
 #[cfg(feature = "offsite")]
 pub(crate) use create::check_tags;
 pub use doctor::{Checkup, Finding, Verdict, machine};
+#[cfg(feature = "offsite")]
+pub(crate) use known::none_elsewhere;
 pub use look::contents::{Contents, GroupContents, GroupOffset, LeaderEpoch, LogContents, TopicContents, Transaction};
 pub use look::diff::{Change, Comparison, Diff, FileDiff, LogDiff, LogState, SegmentDiff};
 pub use look::diff_records::RecordDiff;

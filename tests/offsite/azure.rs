@@ -1,7 +1,7 @@
 //! Azure's storage, by Azurite.
 
 use crate::server::Place;
-use crate::stage::{Source, assert_same};
+use crate::stage::{Source, assert_same, run};
 
 #[test]
 fn a_round() {
@@ -28,4 +28,14 @@ fn a_round() {
     place.from(&["verify", of, "--all"]).expect(0);
     let ran = place.from(&["restore", of, &ids[0], "--to", source.path("gone").to_str().unwrap()]).expect(10);
     assert!(ran.stderr.contains(&ids[0]), "{ran:?}");
+}
+
+#[test]
+fn what_azure_says_is_one_line() {
+    let Some(place) = Place::azure("one-line") else { return };
+    let mut list = place.cowlog();
+    list.args(["list", "--retry", "1s", "--from", &place.url]).env("AZURE_STORAGE_ACCOUNT_KEY", "bm90IHRoZSBrZXk=");
+    let ran = run(&mut list).expect(1);
+    assert!(ran.stderr.contains("the server says ") && ran.stderr.contains("credentials"), "{ran:?}");
+    assert!(!ran.stderr.contains("RequestId") && !ran.stderr.contains("\\n"), "{ran:?}");
 }

@@ -19,6 +19,11 @@ pub(in crate::snapshot) struct Arrivals {
 
 impl Arrivals {
     pub(in crate::snapshot) fn begin(fs: &Arc<dyn Fs>, options: &RestoreOptions, deadline: &Deadline) -> Result<Self> {
+        if let Put::Replace = options.put {
+            let what = "what comes from elsewhere does not take the place of a source".to_owned();
+            let hint = "`cowlog pull` it into the source's store, then `cowlog restore --replace` it";
+            return Err(ValidationError::Refused { what, path: None, hint: Some(hint.into()) }.into());
+        }
         let path = fs.canonical(&options.target);
         let (Some(parent), Some(last)) = (path.parent(), path.file_name()) else {
             return Err(ValidationError::TargetExists { path }.into());
@@ -28,12 +33,7 @@ impl Arrivals {
         match options.put {
             Put::New if is_there => return Err(ValidationError::TargetExists { path }.into()),
             Put::Into if !is_there => return Err(ValidationError::NoSuchSource { path }.into()),
-            Put::New | Put::Into => {}
-            Put::Replace => {
-                let what = "what comes from elsewhere does not take the place of a source".to_owned();
-                let hint = "`cowlog pull` it into the source's store, then `cowlog restore --replace` it";
-                return Err(ValidationError::Refused { what, path: None, hint: Some(hint.into()) }.into());
-            }
+            Put::New | Put::Into | Put::Replace => {}
         }
         let (place, _) = place_of(&parent, last)?;
         let mut name = OsString::from(".");

@@ -26,6 +26,12 @@ pub fn run(session: Session, args: args::Verify) -> Result<u8, Failure> {
     if args.budget.is_some() {
         return Err(Failure::Usage("`--budget` is of a store; `--sample` reads some of what is elsewhere".into()));
     }
+    if let Some(root) =
+        args.expect.as_deref().filter(|root| root.len() != 64 || !root.chars().all(|c| c.is_ascii_hexdigit()))
+    {
+        let what = format!("what is expected is no root of a snapshot, which has 64 hexadecimal digits: {root:?}");
+        return Err(Failure::Usage(what));
+    }
     let remote = open(&session, args.elsewhere.from.as_deref().unwrap_or_default(), &args.elsewhere.reach)?;
     let source = name_of(&args.source.source);
     let ids = match args.all {
@@ -42,7 +48,7 @@ pub fn run(session: Session, args: args::Verify) -> Result<u8, Failure> {
         };
         session.progress.finish();
         let mut report = report?;
-        if let Some(expected) = args.expect.as_deref().filter(|expected| *expected != report.root) {
+        if let Some(expected) = args.expect.as_deref().filter(|expected| !expected.eq_ignore_ascii_case(&report.root)) {
             let detail = format!("its digest is {}, expected was {expected}", report.root);
             report.damage.insert(0, Damage { path: "manifest.b3".into(), kind: DamageKind::Manifest, detail });
             report.ok = false;
