@@ -215,15 +215,13 @@ fn what_cannot_be_restored_or_found_is_told_with_the_way_out() {
 fn a_server_that_is_not_there_is_named() {
     let list = |env: &[(&str, &str)]| {
         let mut list = Place::nowhere();
-        list.args(["list", "--retry", "1s", "--from", "s3://b/p"]).envs(env.iter().copied());
+        list.args(["list", "--retry", "0", "--from", "s3://b/p"]).envs(env.iter().copied());
         run(&mut list).expect(1)
     };
     let keys = [("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s"), ("COWLOG_ENDPOINT", "http://127.0.0.1:1")];
     let ran = list(&keys);
     assert!(ran.stderr.contains("127.0.0.1:1/") && ran.stderr.contains("look at the network"), "{ran:?}");
-    eprintln!("{}", ran.stderr);
     let ran = list(&[("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")]);
-    eprintln!("{}", ran.stderr);
     assert!(ran.stderr.contains("AWS_ACCESS_KEY_ID"), "{ran:?}");
 }
 
