@@ -1,6 +1,5 @@
 //! Where nothing may be put: in a snapshot, in a store, among the files of a log or of a broker.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use super::source::refuse_running_broker;
 use crate::error::{Result, ValidationError};
 use crate::fs::{Dir, FileKind, Fs};
 use crate::kafka::{Profile, datadir};
-use crate::store::{self, DIGESTS, SnapshotId, Store, StoreName};
+use crate::store::{self, DIGESTS, SnapshotId, Store};
 
 /// The snapshot of a store that a canonical path names or lies in. A copy of a snapshot somewhere else is a log.
 pub(super) fn snapshot(fs: &Arc<dyn Fs>, path: &Path) -> Option<PathBuf> {
@@ -91,16 +90,17 @@ pub(super) fn refuse_store(fs: &Arc<dyn Fs>, path: &Path) -> Result<()> {
 
 /// What comes from elsewhere goes into what [`refuse_store`] lets be one and that is a store, or has nothing in it that is
 /// not of a store in the making.
+#[cfg(feature = "offsite")]
 pub(super) fn refuse_arrivals(dir: &Dir) -> Result<()> {
     let path = dir.fs().canonical(dir.path());
     refuse_store(dir.fs(), &path)?;
     if is_there(dir, store::LOCK) && (is_there(dir, store::CATALOGUE) || holds_one(dir)) {
         return Ok(());
     }
-    let is_stores = |name: &OsStr| {
+    let is_stores = |name: &std::ffi::OsStr| {
         // Every filesystem of its own has the last.
         let plain = [store::LOCK, store::CATALOGUE, "lost+found"];
-        name.to_str().is_some_and(|name| plain.contains(&name) || StoreName::parse(name).is_some())
+        name.to_str().is_some_and(|name| plain.contains(&name) || store::StoreName::parse(name).is_some())
     };
     match dir.list()?.into_iter().find(|entry| !is_stores(&entry.name)) {
         Some(entry) => {
