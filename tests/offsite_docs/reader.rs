@@ -36,7 +36,8 @@ impl Stage {
         let to = ["--recipient", recipient.trim(), "--recipient", other.trim(), "--identity", "key"];
         stage.run(&[&["push", "data", "--to", "secret", "--host", "web-1"][..], &to].concat());
         for place in PLACES {
-            stage.run(&["push", "events", "--to", place, "--host", "web.2", "--identity", "key"]);
+            let key: &[&str] = if place == "secret" { &["--identity", "key"] } else { &[] };
+            stage.run(&[&["push", "events", "--to", place, "--host", "web.2"], key].concat());
         }
         Some(stage)
     }
