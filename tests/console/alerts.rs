@@ -29,7 +29,10 @@ const WELL: Series = &[
 /// What is otherwise (a series without values is not there), when it is looked, and what fires then.
 const CASES: &[(Series, &str, Option<&str>)] = &[
     (&[("cowlog_offsite_snapshot_age_seconds", "93000+60x60")], "40m", Some("CowlogOffsiteTooOld")),
-    (&[("cowlog_offsite_snapshot_age_seconds", "")], "40h", None),
+    // Nothing has ever arrived; or nothing is carried anywhere.
+    (&[("cowlog_offsite_snapshot_age_seconds", "")], "25h", None),
+    (&[("cowlog_offsite_snapshot_age_seconds", "")], "27h", Some("CowlogNeverOffsite")),
+    (&[("cowlog_offsite_snapshot_age_seconds", ""), ("cowlog_task_failing{task=push}", "")], "40h", None),
     (
         &[("cowlog_offsite_snapshot_age_seconds", ""), ("cowlog_task_failing{task=push}", "1x200")],
         "20m",
