@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use object_store::{GetOptions, GetRange};
+use object_store::{GetOptions, GetRange, UpdateVersion};
 
 use super::bucket::Bucket;
 use super::trouble::is_final;
@@ -23,7 +23,8 @@ pub(super) struct Body {
     pub(super) size: u64,
     /// How many have come.
     at: u64,
-    etag: Option<String>,
+    /// Of which these are the bytes.
+    pub(super) version: UpdateVersion,
     /// Since when none has come.
     stuck: Option<Instant>,
 }
@@ -32,8 +33,8 @@ impl Body {
     /// Begins to read an object.
     pub(super) fn open(bucket: &Bucket, key: &str) -> Result<Body> {
         let (meta, stream) = bucket.begin(key, GetOptions::new())?;
-        let (size, etag) = (meta.size, meta.e_tag);
-        Ok(Body { bucket: bucket.clone(), key: key.to_owned(), stream, size, at: 0, etag, stuck: None })
+        let (size, version) = (meta.size, UpdateVersion { e_tag: meta.e_tag, version: meta.version });
+        Ok(Body { bucket: bucket.clone(), key: key.to_owned(), stream, size, at: 0, version, stuck: None })
     }
 
     /// What it means that it ended before its size.
@@ -59,7 +60,8 @@ impl Body {
             }
             self.bucket.pause(PAUSE)?;
             // The rest of these bytes, not of others that somebody put there meanwhile.
-            let rest = GetOptions::new().with_range(Some(GetRange::Offset(self.at))).with_if_match(self.etag.clone());
+            let rest =
+                GetOptions::new().with_range(Some(GetRange::Offset(self.at))).with_if_match(self.version.e_tag.clone());
             self.stream = self.bucket.begin(&self.key, rest)?.1;
         }
     }

@@ -12,6 +12,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     GetOptions, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    UpdateVersion,
 };
 use tokio::runtime::Runtime;
 
@@ -24,14 +25,15 @@ use crate::observe::Observer;
 /// One place of an object store.
 #[derive(Debug, Clone)]
 pub(super) struct Bucket {
-    store: Arc<dyn ObjectStore>,
+    pub(super) store: Arc<dyn ObjectStore>,
     /// For what takes as long as what is sent.
     sending: Arc<dyn ObjectStore>,
     prefix: Path,
     shown: PathBuf,
+    /// Where the place is a directory.
+    pub(super) directory: Option<PathBuf>,
     /// How long requests are tried again.
     pub(super) retry: Duration,
-    directory: Option<PathBuf>,
     runtime: Arc<Running>,
     observer: Observer,
 }
@@ -84,17 +86,12 @@ impl Bucket {
         &self.shown
     }
 
-    /// Where it is one of this machine.
-    pub(super) fn directory(&self) -> Option<&std::path::Path> {
-        self.directory.as_deref()
-    }
-
     /// What a key is called in messages.
     pub(super) fn address(&self, key: &str) -> PathBuf {
         self.shown.join(key)
     }
 
-    fn path(&self, key: &str) -> Path {
+    pub(super) fn path(&self, key: &str) -> Path {
         let parts = key.split('/').filter(|part| !part.is_empty()).map(object_store::path::PathPart::from);
         self.prefix.parts().chain(parts).collect()
     }
@@ -127,7 +124,7 @@ impl Bucket {
 
     /// Makes a request again where the connection broke. The library does so only where it knows that it does no harm if the
     /// request had arrived; whoever calls this says that.
-    fn again<T>(&self, request: impl Fn() -> Result<T>) -> Result<T> {
+    pub(super) fn again<T>(&self, request: impl Fn() -> Result<T>) -> Result<T> {
         let (begun, mut pause) = (Instant::now(), Duration::from_millis(100));
         loop {
             match request() {
@@ -154,14 +151,19 @@ impl Bucket {
 
     /// The bytes of an object that is not larger than `limit`; `None` where there is none.
     pub(super) fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        Ok(self.get_versioned(key, limit)?.map(|(bytes, _)| bytes))
+    }
+
+    /// The same, with what a [`put_over`](Self::put_over) takes.
+    pub(super) fn get_versioned(&self, key: &str, limit: u64) -> Result<Option<(Vec<u8>, UpdateVersion)>> {
         match self.get_once(key, limit) {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok(got) => Ok(Some(got)),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    fn get_once(&self, key: &str, limit: u64) -> Result<Vec<u8>> {
+    fn get_once(&self, key: &str, limit: u64) -> Result<(Vec<u8>, UpdateVersion)> {
         let mut out = Vec::new();
         let mut body = Body::open(self, key)?;
         let too_large = || Error::elsewhere("read", self.address(key), io::ErrorKind::FileTooLarge.into());
@@ -175,7 +177,7 @@ impl Bucket {
             out.extend_from_slice(&chunk);
         }
         match out.len() as u64 == body.size {
-            true => Ok(out),
+            true => Ok((out, body.version)),
             false => Err(Error::elsewhere("read all of", self.address(key), io::ErrorKind::UnexpectedEof.into())),
         }
     }
@@ -242,6 +244,13 @@ impl Bucket {
             Err(e) if e.is_not_found() => Ok(()),
             other => other,
         }
+    }
+
+    /// The same, best effort, for a few seconds, also when it is to stop.
+    pub(super) fn delete_quickly(&self, key: &str) {
+        const LONG: Duration = Duration::from_secs(5);
+        let (path, Some(runtime)) = (self.path(key), &self.runtime.0) else { return };
+        let _ = runtime.block_on(async { tokio::time::timeout(LONG, self.store.delete(&path)).await });
     }
 
     /// Removes objects, many with a request where the server can. It is looked before each request whether there is still

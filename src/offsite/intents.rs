@@ -53,6 +53,11 @@ impl<'a> Intent<'a> {
         Ok(meta.last_modified.timestamp_millis())
     }
 
+    /// The same after a failure or an interruption: it is tried once, for a short time.
+    pub(super) fn give_up(self) {
+        self.remote.bucket.delete_quickly(&self.key);
+    }
+
     /// Best effort: one that stays keeps some bytes for a while.
     pub(super) fn withdraw(self) {
         if let Err(e) = self.remote.bucket.delete(&self.key) {

@@ -9,7 +9,8 @@ use crate::snapshot::check_tags;
 
 impl Remote {
     /// Keeps a snapshot whatever the rules say, or leaves it to them again. Of two machines that do so at the same time the
-    /// later one's word holds.
+    /// later one's word holds; of what others change at the same time nothing is lost where the place replaces one version of an
+    /// object only, and in a directory with locks.
     ///
     /// # Errors
     ///
@@ -41,12 +42,15 @@ impl Remote {
         })
     }
 
-    fn label(&self, source: &str, id: &str, change: impl FnOnce(&mut RemoteRecord)) -> Result<RemoteSnapshot> {
+    fn label(&self, source: &str, id: &str, change: impl Fn(&mut RemoteRecord)) -> Result<RemoteSnapshot> {
         let key = self.find(source, id)?;
         let gone = || ValidationError::refused(format!("{key} was removed meanwhile"));
-        let mut record = self.record_of(&key)?.ok_or_else(gone)?;
-        change(&mut record);
-        self.put_record(&key, &record)?;
+        self.change_record(&key, |there| {
+            let known = there.map_or_else(|| self.record_again(&key), |there| Ok(Some(there)))?;
+            let mut record = known.ok_or_else(gone)?;
+            change(&mut record);
+            Ok(Some(record))
+        })?;
         Ok(self.shown(std::slice::from_ref(&key))?.pop().ok_or_else(gone)?)
     }
 }

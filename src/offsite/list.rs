@@ -88,6 +88,11 @@ impl Remote {
         if let Some(record) = self.record(key)?.filter(|r| r.record.id == key.id) {
             return Ok(Some(record));
         }
+        self.record_again(key)
+    }
+
+    /// From the manifests.
+    pub(super) fn record_again(&self, key: &SnapshotKey) -> Result<Option<RemoteRecord>> {
         let unknown = |record| RemoteRecord { record, path: String::new(), pushed_at: 0 };
         match self.manifests(key) {
             Ok(found) => {
@@ -97,7 +102,8 @@ impl Remote {
             Err(e @ (Error::Integrity(_) | Error::Validation(_))) => {
                 // It may have been pruned since it was listed.
                 let there = self.bucket.head(&key.object(DIGESTS))?.is_some();
-                Ok(there.then(|| unknown(Record::unknown(key.id, e.to_string()))))
+                let record = Record::unknown(key.id, e.to_string());
+                Ok(there.then(|| unknown(Record { pinned: true, state_unreadable: true, ..record })))
             }
             Err(e) => Err(e),
         }
@@ -145,7 +151,7 @@ impl Remote {
     }
 
     /// The snapshot that is meant: `latest`, an id, its digits, or the beginning of either. The latest is the latest that
-    /// covers all of the source.
+    /// covers all of the source; where none does and all are of one scope, of that.
     pub(super) fn find(&self, source: &str, id: &str) -> Result<SnapshotKey> {
         self.find_part(source, id, None)
     }
@@ -156,14 +162,8 @@ impl Remote {
         let of = self.source(source)?;
         let keys = self.snapshots_of(&of)?;
         let mut ids: Vec<SnapshotId> = keys.iter().map(|key| key.id).collect();
-        while query.is_latest()
-            && let Some(newest) = ids.last()
-        {
-            let record = self.record_of(&SnapshotKey { of: of.clone(), id: *newest })?;
-            if record.is_some_and(|r| covers(&r.record, part)) {
-                break;
-            }
-            ids.pop();
+        if query.is_latest() {
+            ids = self.latest(&of, &ids, part)?.into_iter().collect();
         }
         let store = self.bucket.address(&format!("{SNAPSHOTS}/{of}"));
         if let Some(part) = part.filter(|_| ids.is_empty()) {
@@ -176,14 +176,6 @@ impl Remote {
             .resolve(&ids)?
             .ok_or_else(|| -> Error { ValidationError::NoSuchSnapshot { id: query.to_string(), store }.into() })?;
         Ok(SnapshotKey { of, id })
-    }
-}
-
-/// Whether a snapshot holds all of a part, or all of its source.
-pub(super) fn covers(record: &Record, part: Option<&Scope>) -> bool {
-    match part {
-        None => record.scope == Scope::All,
-        Some(part) => record.scope.holds(part) && record.logs.iter().any(|log| part.has(&log.topic, log.partition)),
     }
 }
 

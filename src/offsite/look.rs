@@ -1,6 +1,7 @@
 //! One snapshot elsewhere, as `show` has it.
 
-use super::list::{RemoteRecord, RemoteSnapshot, covers};
+use super::list::{RemoteRecord, RemoteSnapshot};
+use super::meant::{covers, whole};
 use super::names::{SNAPSHOTS, SnapshotKey, SourceName};
 use super::remote::Remote;
 use crate::error::{Result, ValidationError};
@@ -14,7 +15,16 @@ impl Remote {
     ///
     /// `Validation` where there is none.
     pub fn resolve(&self, source: &str, id: &str) -> Result<(SourceName, String)> {
-        let key = self.find(source, id)?;
+        self.resolve_part(source, id, None)
+    }
+
+    /// The same, where `latest` is the latest that holds a part.
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve`](Self::resolve).
+    pub fn resolve_part(&self, source: &str, id: &str, part: Option<&Scope>) -> Result<(SourceName, String)> {
+        let key = self.find_part(source, id, part)?;
         Ok((key.of, key.id.to_string()))
     }
 
@@ -28,10 +38,11 @@ impl Remote {
         let of = self.source(source)?;
         let keys = self.snapshots_of(&of)?;
         let records = self.records(&keys)?;
+        let whole = whole(&of, records.values().map(|r| &r.record), part)?;
         let is_meant = |key: &&SnapshotKey| {
             let record = records.get(*key).map(|r| &r.record);
             let is_good = |r: &Record| r.damaged.is_none() && r.verified.as_ref().is_none_or(|(_, _, ok)| *ok);
-            record.is_some_and(|r| r.timestamp >= time && is_good(r) && covers(r, part))
+            record.is_some_and(|r| r.timestamp >= time && is_good(r) && covers(r, part, &whole))
         };
         let found = keys.iter().find(is_meant).cloned();
         let store = self.bucket.address(&format!("{SNAPSHOTS}/{of}"));

@@ -114,10 +114,6 @@ impl Remote {
         Ok(self.unsealed(bytes).ok().and_then(|bytes| RemoteRecord::parse(&bytes).ok()))
     }
 
-    pub(super) fn put_record(&self, key: &SnapshotKey, record: &RemoteRecord) -> Result<()> {
-        self.bucket.put(&key.object(RECORD), self.sealed(record.to_bytes()?)?)
-    }
-
     pub(super) fn damaged(&self, key: &SnapshotKey, name: &str, what: String) -> Error {
         self.damage(key, name, DamageKind::Manifest, what)
     }

@@ -53,10 +53,10 @@ pub(super) struct Place {
     pub(super) sending: Arc<dyn ObjectStore>,
     pub(super) prefix: object_store::path::Path,
     pub(super) shown: PathBuf,
+    /// Where it is a directory.
+    pub(super) directory: Option<PathBuf>,
     /// How long requests are tried again.
     pub(super) retry: Duration,
-    /// Where it is one of this machine.
-    pub(super) directory: Option<PathBuf>,
 }
 
 /// What a request is there for.
@@ -196,7 +196,7 @@ fn directory(path: &Path, make: bool) -> Result<Place> {
         store,
         prefix: object_store::path::Path::default(),
         shown: path.to_owned(),
-        retry: Duration::ZERO,
         directory: Some(path.to_owned()),
+        retry: Duration::ZERO,
     })
 }

@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::list::RemoteRecord;
 use super::names::{SnapshotKey, SourceName};
 use super::remote::Remote;
-use crate::error::{Result, ValidationError};
-use crate::snapshot::{Policy, plan};
-use crate::store::{DIGESTS, Record};
+use crate::error::{Error, Result, ValidationError};
+use crate::snapshot::{Policy, Step, plan};
+use crate::store::{DIGESTS, Record, Scope, SnapshotId};
 
 /// What is to become of one snapshot, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,7 +26,8 @@ pub struct RemoteStep {
 
 impl Remote {
     /// What a policy would do to the snapshots of a source, or of every source where none is named; each counts for
-    /// itself, and each scope of it. Nothing is changed.
+    /// itself, and each scope of it. A snapshot whose manifests are not to be believed does not count: before others go for
+    /// the sake of those that stay, these are looked at. Nothing is changed.
     ///
     /// # Errors
     ///
@@ -40,17 +41,51 @@ impl Remote {
         for (key, RemoteRecord { record, .. }) in self.records(&keys)? {
             sources.entry(key.of).or_default().push(record);
         }
-        let now = self.options.clock.now();
-        let steps = |(of, records): (SourceName, Vec<Record>)| {
-            let planned = plan(&records, policy, now, &BTreeSet::new()).steps().to_vec();
-            planned.into_iter().map(move |step| RemoteStep {
+        let mut all = Vec::new();
+        for (of, records) in sources {
+            let steps = self.plan_source(&of, records, policy)?.into_iter();
+            all.extend(steps.map(|Step { id, remove, reason, .. }| RemoteStep {
                 of: of.clone(),
-                id: step.id.to_string(),
-                remove: step.remove,
-                reason: step.reason,
-            })
-        };
-        Ok(sources.into_iter().flat_map(steps).collect())
+                id: id.to_string(),
+                remove,
+                reason,
+            }));
+        }
+        Ok(all)
+    }
+
+    /// Nothing goes for the sake of a snapshot that only its record calls good: of what is kept the manifests are looked at,
+    /// and one whose manifests are not to be believed does not count.
+    fn plan_source(&self, of: &SourceName, mut records: Vec<Record>, policy: &Policy) -> Result<Vec<Step>> {
+        let now = self.options.clock.now();
+        let mut looked = BTreeSet::new();
+        loop {
+            let steps = plan(&records, policy, now, &BTreeSet::new()).steps().to_vec();
+            let going: BTreeSet<&Scope> = steps.iter().filter(|step| step.remove).map(|step| &step.scope).collect();
+            let is_kept = |step: &&Step| !step.remove && going.contains(&step.scope) && looked.insert(step.id);
+            let kept: BTreeSet<SnapshotId> = steps.iter().filter(is_kept).map(|step| step.id).collect();
+            let relied: Vec<SnapshotKey> = records
+                .iter()
+                .filter(|record| kept.contains(&record.id) && record.damaged.is_none())
+                .map(|record| SnapshotKey { of: of.clone(), id: record.id })
+                .collect();
+            let damaged = self.each(&relied, |key| match self.manifests(key) {
+                // One of a newer cowlog is what its record says.
+                Ok(_) | Err(Error::Validation(_)) => Ok(None),
+                Err(Error::Integrity(e)) => Ok(Some((key.id, e.to_string()))),
+                Err(e) => Err(e),
+            })?;
+            let damaged: BTreeMap<SnapshotId, String> = damaged.into_iter().flatten().collect();
+            if damaged.is_empty() {
+                return Ok(steps);
+            }
+            for record in &mut records {
+                if let Some(why) = damaged.get(&record.id) {
+                    self.observer().warn(&format!("{of}/{}: {why}", record.id));
+                    record.damaged = Some(why.clone());
+                }
+            }
+        }
     }
 
     /// Applies such a plan, oldest first. What was pinned meanwhile stays. Returns what went.
@@ -85,13 +120,29 @@ impl Remote {
     /// `Validation`: no such snapshot, or it is pinned. `Filesystem`: the server does not let it go.
     pub fn delete(&self, source: &str, id: &str, even_pinned: bool) -> Result<String> {
         let key = self.find(source, id)?;
-        if !even_pinned && let Some(record) = self.record_of(&key)?.map(|r| r.record).filter(|r| r.pinned) {
+        if !even_pinned {
+            self.refuse_pinned(&key)?;
+        }
+        self.remove(&key)?;
+        Ok(key.id.to_string())
+    }
+
+    /// That a snapshot may be deleted.
+    ///
+    /// # Errors
+    ///
+    /// `Validation`: no such snapshot, or it is pinned.
+    pub fn must_not_be_pinned(&self, source: &str, id: &str) -> Result<()> {
+        self.refuse_pinned(&self.find(source, id)?)
+    }
+
+    fn refuse_pinned(&self, key: &SnapshotKey) -> Result<()> {
+        if let Some(record) = self.record_of(key)?.map(|r| r.record).filter(|r| r.pinned) {
             let path = self.bucket.address(&key.object(""));
             let unreadable = record.state_unreadable;
             return Err(ValidationError::Pinned { id: key.id.to_string(), path, unreadable }.into());
         }
-        self.remove(&key)?;
-        Ok(key.id.to_string())
+        Ok(())
     }
 
     /// What stood beside it is left to `gc`: a push of the same snapshot may be relying on it at this moment.

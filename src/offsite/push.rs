@@ -15,7 +15,7 @@ use super::sending::MEMORY;
 use crate::error::{Error, IntegrityError, Result, ValidationError};
 use crate::fs::{Dir, Open};
 use crate::snapshot::{Held, SnapshotManager};
-use crate::store::{DIGESTS, FileManifest, MANIFEST, MAX_MANIFEST, Record, SnapshotId};
+use crate::store::{DIGESTS, FileManifest, MANIFEST, MAX_MANIFEST, Record, Scope, SnapshotId};
 
 /// What is pushed as what.
 #[derive(Debug, Clone)]
@@ -24,6 +24,9 @@ pub struct PushOptions {
     pub name: SourceName,
     /// Whether files are sent that are there already: to replace blobs and manifests that were found damaged. No.
     pub again: bool,
+    /// Whether the source is one that was somewhere else when its other snapshots there were taken: it moved, or came back to
+    /// another directory. No.
+    pub moved: bool,
 }
 
 /// What a push did.
@@ -58,11 +61,12 @@ impl Remote {
     /// is locked against deletion meanwhile.
     ///
     /// After `Ok` the snapshot is there: all its blobs are, each made of bytes that had their digest. After an error or a
-    /// crash it is not, or it was before; what has arrived is not sent again by the next push.
+    /// crash it is not, or it was before; what has arrived is not sent again by the next push. After an error the announcement is withdrawn
+    /// if the server can be reached and nothing can have been published; otherwise it keeps its blobs for a week.
     ///
     /// # Errors
     ///
-    /// `Validation`: no such snapshot; another one is there under its name. `Integrity`: it is damaged here, or the server
+    /// `Validation`: no such snapshot; another one, or another source, is there under its name. `Integrity`: it is damaged here, or the server
     /// lost what it had acknowledged. `Filesystem`: it cannot be read here, or the server cannot be reached. `Interrupted`.
     pub fn push(&self, manager: &SnapshotManager, id: &str, options: &PushOptions) -> Result<Pushed> {
         let held = manager.hold(id)?;
@@ -86,18 +90,40 @@ impl Remote {
             pushed.was_there = true;
             return Ok(pushed);
         }
-        self.refuse_other_source(&key.of, &held)?;
+        if !options.moved {
+            self.refuse_other_source(&key.of, &held)?;
+        }
         let intent = Intent::announce(self, &key, files.keys().copied())?;
-        if there == There::Damaged || options.again && there == There::Nothing {
+        let prepared = self.prepare(&held, &files, (&key, &intent), (there, options.again), &mut pushed);
+        if let Err(e) = prepared {
+            intent.give_up();
+            return Err(e);
+        }
+        // From here on it may be there even after an error, and needs its blobs.
+        self.put_manifest(&key, DIGESTS, &held.manifests()?.1)?;
+        intent.withdraw();
+        Ok(pushed)
+    }
+
+    /// All but the commit point: `manifest.b3`.
+    fn prepare(
+        &self,
+        held: &Held,
+        files: &Files<'_>,
+        (key, intent): (&SnapshotKey, &Intent<'_>),
+        (there, again): (There, bool),
+        pushed: &mut Pushed,
+    ) -> Result<()> {
+        if there == There::Damaged || again && there == There::Nothing {
             // Nothing can be restored from what is left, and it stands in the way of every gc, or of this push.
             for name in [DIGESTS, MANIFEST] {
                 self.bucket.delete(&key.object(name))?;
             }
         }
-        let blobs = self.send_all(&held, &files, (&key, &intent), options.again, &mut pushed)?;
-        self.publish(&key, &held, &blobs, &intent)?;
-        intent.withdraw();
-        Ok(pushed)
+        let blobs = self.send_all(held, files, (key, intent), again, pushed)?;
+        self.put_beside(key, held, &blobs, again)?;
+        self.observer().check()?;
+        intent.look().map(drop)
     }
 
     /// The snapshots of a source that are not there, oldest first; damaged ones are left out.
@@ -146,14 +172,21 @@ impl Remote {
 
     /// Two sources of the same name would look like one whose snapshots contradict each other.
     fn refuse_other_source(&self, of: &SourceName, held: &Held) -> Result<()> {
-        let Some(newest) = self.snapshots_of(of)?.pop() else { return Ok(()) };
-        let Some(record) = self.record(&newest)? else { return Ok(()) };
-        let here = &held.loaded().manifest.source.path;
-        if record.path == *here {
+        let keys = self.snapshots_of(of)?;
+        let Some(newest) = keys.last() else { return Ok(()) };
+        let source = &held.loaded().manifest.source;
+        let here = directory(&source.path, &source.scope);
+        let is_here = |there: &RemoteRecord| directory(&there.path, &there.record.scope) == here;
+        let Some(record) = self.record(newest)?.filter(|there| !is_here(there)) else { return Ok(()) };
+        // It was said of an older one that the source moved.
+        let known = self.each(&keys, |key| Ok(self.record(key)?.is_some_and(|there| is_here(&there))))?;
+        if known.contains(&true) {
             return Ok(());
         }
-        let what = format!("{of} holds snapshots of {}, this is one of {here}", record.path);
-        let hint = "choose another name by `--name NAME` or `--host NAME`";
+        let there = directory(&record.path, &record.record.scope);
+        let what = format!("{of} holds snapshots of {there}, this is one of {here}");
+        let hint = "if it is the same source, which moved or came back to another directory, say so once by `cowlog push \
+                    --moved`; else choose another name by `--name NAME` or `--host NAME`";
         Err(ValidationError::Refused { what, path: None, hint: Some(hint.into()) }.into())
     }
 
@@ -215,17 +248,16 @@ impl Remote {
         Ok(there)
     }
 
-    /// The commit point is the last of these: `manifest.b3`.
-    fn publish(
+    /// What has to be there before `manifest.b3` is.
+    fn put_beside(
         &self,
         key: &SnapshotKey,
         held: &Held,
         blobs: &BTreeMap<BlobId, (Blob, u64)>,
-        intent: &Intent<'_>,
+        again: bool,
     ) -> Result<()> {
         let loaded = held.loaded();
-        let (manifest, digests) = held.manifests()?;
-        self.put_manifest(key, MANIFEST, &manifest)?;
+        self.put_manifest(key, MANIFEST, &held.manifests()?.0)?;
         let list = BlobList::new(blobs.values().copied()).to_bytes()?;
         self.bucket.put(&key.object(BLOB_LIST), self.sealed(list)?)?;
         let record = RemoteRecord {
@@ -233,13 +265,15 @@ impl Remote {
             path: loaded.manifest.source.path.clone(),
             pushed_at: self.options.clock.now(),
         };
-        let is_of_it = |there: &RemoteRecord| there.record.id == key.id && there.record.root == record.record.root;
-        if !self.record(key)?.is_some_and(|there| is_of_it(&there)) {
-            self.put_record(key, &record)?;
-        }
-        self.observer().check()?;
-        intent.look()?;
-        self.put_manifest(key, DIGESTS, &digests)
+        self.change_record(key, |there| {
+            let mut there = there.filter(|there| there.record.root == record.record.root);
+            // Every blob and both manifests were sent just now.
+            if let Some(there) = there.as_mut().filter(|_| again) {
+                there.record.damaged = None;
+                there.record.verified.take_if(|(_, _, ok)| !*ok);
+            }
+            Ok(Some(there.unwrap_or_else(|| record.clone())))
+        })
     }
 
     /// Only if there is none; after `Ok` what is there are these bytes.
@@ -274,6 +308,14 @@ enum There {
     Whole,
     /// Manifests of it that are not to be believed.
     Damaged,
+}
+
+/// Which directory a snapshot is of, or of a part of which.
+fn directory<'a>(path: &'a str, scope: &Scope) -> &'a str {
+    match (scope, path.rsplit_once('/')) {
+        (Scope::Partition { .. }, Some((dir, name))) if scope.to_string() == name => dir,
+        _ => path,
+    }
 }
 
 fn mended_by_again(e: Error) -> Error {

@@ -9,7 +9,7 @@ impl Remote {
     /// Removes what nobody has written to for as long as an announcement keeps its blobs. Returns how many files, and bytes.
     /// `now` is in milliseconds since 1970 UTC.
     pub(super) fn remove_unfinished(&self, now: i64, dry_run: bool) -> Result<(u64, u64)> {
-        let Some(place) = self.bucket.directory() else { return Ok((0, 0)) };
+        let Some(place) = &self.bucket.directory else { return Ok((0, 0)) };
         let long = i64::try_from(self.options.timing.announced.as_millis()).unwrap_or(i64::MAX);
         let (mut files, mut bytes) = (0, 0);
         let Some(shelves) = found(Dir::open(place).and_then(|dir| dir.open_dir(BLOBS)))? else { return Ok((0, 0)) };

@@ -49,8 +49,8 @@ pub struct RemoteReport {
 }
 
 impl Remote {
-    /// Verifies a snapshot: its manifests, and as much of its blobs as the level says. Damage is a report, not an error. A
-    /// full verification is recorded there, if this user may write.
+    /// Verifies a snapshot: its manifests, and as much of its blobs as the level says. Damage is a report, not an error.
+    /// It is recorded there, and so is a full verification, if this user may write.
     ///
     /// # Errors
     ///
@@ -64,7 +64,12 @@ impl Remote {
     pub(super) fn verify_key(&self, key: &SnapshotKey, level: RemoteLevel) -> Result<RemoteReport> {
         let found = match self.manifests(key) {
             Ok(found) => found,
-            Err(Error::Integrity(e)) => return Ok(report(key, level, String::new(), e.damage)),
+            Err(Error::Integrity(e)) => {
+                let why = e.to_string();
+                let report = report(key, level, String::new(), e.damage);
+                self.remember(key, &report, Some(&why));
+                return Ok(report);
+            }
             Err(e) => return Err(e),
         };
         let sizes = self.sizes(key)?;
@@ -106,7 +111,7 @@ impl Remote {
         report.damage.sort_by(|a, b| a.path.cmp(&b.path));
         report.damage.dedup_by(|a, b| a.path == b.path);
         report.ok = report.damage.is_empty();
-        self.remember(key, &report);
+        self.remember(key, &report, None);
         Ok(report)
     }
 
@@ -148,15 +153,24 @@ impl Remote {
         Ok(())
     }
 
-    /// Best effort: who may only read verifies all the same.
-    fn remember(&self, key: &SnapshotKey, report: &RemoteReport) {
-        if report.level != "full" && report.ok {
-            return;
-        }
-        let written = self.record_of(key).and_then(|record| {
-            let Some(mut record) = record else { return Ok(()) };
-            record.record.verified = Some((self.options.clock.now(), report.level.to_owned(), report.ok));
-            self.put_record(key, &record)
+    /// Best effort: who may only read verifies all the same. `damaged` says why the manifests are not to be believed. Where
+    /// the record is lost that is not written down, and found whenever the snapshot is listed: what could be written would
+    /// state no root.
+    fn remember(&self, key: &SnapshotKey, report: &RemoteReport, damaged: Option<&str>) {
+        let now = self.options.clock.now();
+        let written = self.change_record(key, |there| {
+            let is_news = report.level == "full" || !report.ok;
+            let there = match there {
+                None if damaged.is_none() && is_news => self.record_again(key)?,
+                there => there,
+            };
+            let Some(mut there) = there else { return Ok(None) };
+            let is_later = there.record.verified.as_ref().is_none_or(|(at, _, _)| *at <= now);
+            if is_news && is_later {
+                there.record.verified = Some((now, report.level.to_owned(), report.ok));
+            }
+            there.record.damaged = damaged.map(str::to_owned);
+            Ok(Some(there))
         });
         if let Err(e) = written {
             self.observer().warn(&format!("the result was not recorded: {e}"));

@@ -189,7 +189,7 @@ pub(super) fn push(
     let place = Some(offsite.place());
     let remote = offsite.open(manager, last.is_some_and(|last| last.place == place))?;
     let name = offsite.source_name(source)?;
-    let options = PushOptions { name, again: false };
+    let options = PushOptions { name, again: false, moved: false };
     let mut report =
         PushReport { id: newest.id, timestamp: newest.timestamp_ms, at: 0, pushed: 0, bytes_sent: 0, place };
     for id in remote.missing(manager, &options.name)? {

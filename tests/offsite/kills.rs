@@ -36,7 +36,7 @@ pub fn play() {
             let manager = SnapshotManager::open_with(&args[1], SnapshotConfig::default()).unwrap();
             let name = SourceName::new(&args[2], "orders-0").unwrap();
             for id in made.missing(&manager, &name).unwrap() {
-                made.push(&manager, &id, &PushOptions { name: name.clone(), again: false }).unwrap();
+                made.push(&manager, &id, &PushOptions { name: name.clone(), again: false, moved: false }).unwrap();
             }
         }
         role => panic!("there is no role {role}"),

@@ -11,6 +11,7 @@ mod hosts;
 mod kafka;
 mod keys;
 mod kills;
+mod known;
 mod locked;
 mod machine;
 mod mistakes;

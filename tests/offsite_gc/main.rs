@@ -16,6 +16,7 @@ use cowlog::fs::Clock;
 use cowlog::offsite::{
     Compression, GcOptions, PushOptions, Remote, RemoteLevel, RemoteOptions, SourceName, Timing, Watch,
 };
+use cowlog::snapshot::SnapshotInfo;
 use cowlog::{BatchBuilder, Log, LogConfig, SnapshotConfig, SnapshotManager};
 use store::{Client, Server};
 use tempfile::TempDir;
@@ -107,11 +108,15 @@ enum Deed {
     /// Removes the first snapshot, if it is there.
     Prune(&'static str),
     Gc,
+    /// The first snapshot.
+    Pin(&'static str),
+    /// The first snapshot, whole, with a note that it was.
+    Verify(&'static str),
 }
 
 fn act(deed: Deed, source: &Source, remote: &Remote) {
     let push = |id: &str, host: &str| {
-        remote.push(&source.manager, id, &PushOptions { name: name(host), again: false }).unwrap();
+        remote.push(&source.manager, id, &PushOptions { name: name(host), again: false, moved: false }).unwrap();
     };
     match deed {
         Deed::Push(host) => push(&source.second, host),
@@ -120,6 +125,11 @@ fn act(deed: Deed, source: &Source, remote: &Remote) {
             Ok(_) => {}
             Err(e) => assert!(e.is_not_found(), "{e}"),
         },
+        Deed::Pin(host) => drop(remote.set_pinned(&name(host).to_string(), &source.first, true).unwrap()),
+        Deed::Verify(host) => {
+            let report = remote.verify(&name(host).to_string(), &source.first, RemoteLevel::Full).unwrap();
+            assert!(report.ok, "{report:?}");
+        }
         Deed::Gc => drop(remote.gc(&GcOptions { grace: GRACE, dry_run: false }).unwrap()),
     }
 }
@@ -178,6 +188,11 @@ fn play(
     });
     let alone = remote(&server, None);
     let listed = alone.list().unwrap();
+    let noted = |deed: fn(&'static str) -> Deed, is: fn(&SnapshotInfo) -> bool| {
+        assert!(!deeds.contains(&deed("a")) || listed.iter().all(|s| is(&s.info)), "{told}: {listed:?}");
+    };
+    noted(Deed::Pin, |info| info.pinned);
+    noted(Deed::Verify, |info| info.verified.is_some());
     for snapshot in &listed {
         let report = alone.verify(&snapshot.of.to_string(), &snapshot.info.id, RemoteLevel::Full).unwrap();
         assert!(report.ok, "{told}: {} is damaged: {:?}", snapshot.info.id, report.damage);
@@ -298,6 +313,11 @@ fn a_prune_beside_a_gc() {
 #[test]
 fn a_prune_beside_a_push_of_the_same() {
     all_orders(Before::There, [Deed::Prune("a"), Deed::PushFirst("a")]);
+}
+
+#[test]
+fn a_pin_beside_a_verification() {
+    all_orders(Before::There, [Deed::Pin("a"), Deed::Verify("a")]);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub enum Failure {
     Usage(String),
     /// Standard output could not be written.
     Output(io::Error),
+    /// Interrupted, of what leaves something: the text says what.
+    Interrupted(&'static str),
     /// The demo measured something else than it should have.
     Demo(String),
 }
@@ -59,6 +61,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Usage(_) => 2,
+            Failure::Interrupted(_) => INTERRUPTED,
             Failure::Output(_) | Failure::Demo(_) => 1,
             Failure::Library(e) => exit_code_of(e),
         }
@@ -68,6 +71,7 @@ impl Failure {
         match self {
             Failure::Library(e) => e.to_string(),
             Failure::Usage(text) | Failure::Demo(text) => text.clone(),
+            Failure::Interrupted(text) => (*text).into(),
             Failure::Output(e) => format!("cannot write standard output: {e}"),
         }
     }
@@ -76,7 +80,7 @@ impl Failure {
         match self {
             Failure::Library(e) => hint_of(e),
             Failure::Usage(_) => Some("`cowlog --help` shows the commands".into()),
-            Failure::Output(_) | Failure::Demo(_) => None,
+            Failure::Interrupted(_) | Failure::Output(_) | Failure::Demo(_) => None,
         }
     }
 
@@ -84,6 +88,7 @@ impl Failure {
         let kind = match self {
             Failure::Library(e) => return ErrorJson { error: ErrorBody::from(e) },
             Failure::Usage(_) => Kind::Validation,
+            Failure::Interrupted(_) => Kind::Interrupted,
             Failure::Output(_) => Kind::Filesystem,
             Failure::Demo(_) => Kind::Integrity,
         };

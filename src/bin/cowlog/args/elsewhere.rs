@@ -85,7 +85,11 @@ pub struct Push {
     /// Send files that are there already, too: to replace what was found damaged
     #[arg(long)]
     pub again: bool,
-    /// Delete the snapshot here once every byte of it has been read back from there and found right
+    /// The source moved, or came back to another directory, since snapshots of it were pushed: it is the same all the same
+    #[arg(long)]
+    pub moved: bool,
+    /// Delete the snapshot here once every byte of it has been read back from there and found right; a pinned one is kept.
+    /// With --all-new also those that are there already
     #[arg(long)]
     pub delete_local_after: bool,
     /// Of a new place: to whom everything is encrypted, an age recipient; may be repeated

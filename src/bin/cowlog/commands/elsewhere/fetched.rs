@@ -20,8 +20,10 @@ pub struct Fetched {
 pub fn for_cat(session: &Session, args: &args::Cat, place: &str) -> Result<Fetched, Failure> {
     let remote = open(session, place, &args.reach)?;
     let source = name_of(&args.source.source);
-    let (shown, manifest, _) = remote.show(&source, &args.id)?;
-    let part = args.part.scope().unwrap_or(Scope::All);
+    let part = args.part.scope();
+    let (_, id) = remote.resolve_part(&source, &args.id, part.as_ref())?;
+    let (shown, manifest, _) = remote.show(&source, &id)?;
+    let part = part.unwrap_or(Scope::All);
     let range = args.first()..args.to;
     let wanted = |file: &FileManifest| {
         let (dir, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));

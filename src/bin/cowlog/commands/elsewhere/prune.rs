@@ -1,5 +1,6 @@
 //! `cowlog prune --from` and `cowlog delete --from`
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use cowlog::offsite::RemoteStep;
@@ -8,7 +9,7 @@ use cowlog::snapshot::Policy;
 use super::{name_of, open};
 use crate::args;
 use crate::commands::prune::policy;
-use crate::failure::{DONE, Failure};
+use crate::failure::{DONE, Failure, IN_PART, INTERRUPTED};
 use crate::session::Session;
 use crate::style::printable;
 use crate::units::plural;
@@ -32,17 +33,40 @@ pub fn run(session: Session, args: args::Prune) -> Result<u8, Failure> {
 pub fn delete(session: Session, args: args::Delete) -> Result<u8, Failure> {
     let remote = open(&session, args.elsewhere.from.as_deref().unwrap_or_default(), &args.elsewhere.reach)?;
     let source = name_of(&args.source.source);
-    let mut steps = Vec::with_capacity(args.ids.len());
-    for id in &args.ids {
-        let (of, id) = remote.resolve(&source, id)?;
-        if !args.dry_run {
-            remote.delete(&of.to_string(), &id, args.force)?;
+    // All of them are found before the first goes: a slip of the pen deletes nothing.
+    let mut found = args.ids.iter().map(|id| remote.resolve(&source, id)).collect::<cowlog::Result<Vec<_>>>()?;
+    let mut named = BTreeSet::new();
+    found.retain(|(_, id)| named.insert(id.clone()));
+    if !args.force {
+        found.iter().try_for_each(|(of, id)| remote.must_not_be_pinned(&of.to_string(), id))?;
+    }
+    let mut steps = Vec::with_capacity(found.len());
+    let mut failed = None;
+    for (of, id) in found {
+        let gone = if args.dry_run { Ok(()) } else { remote.delete(&of.to_string(), &id, args.force).map(drop) };
+        match gone {
+            Ok(()) => steps.push(RemoteStep { of, id, remove: true, reason: "asked for".into() }),
+            Err(e) => {
+                failed = Some(Failure::from(e));
+                break;
+            }
         }
-        steps.push(RemoteStep { of, id, remove: true, reason: "asked for".into() });
     }
     session.progress.finish();
+    let failed = match failed {
+        Some(failure) if steps.is_empty() => return Err(failure),
+        other => other,
+    };
     let all = steps.len();
-    report(&session, &steps, if args.dry_run { "would be deleted" } else { "deleted" }, all)
+    let done = report(&session, &steps, if args.dry_run { "would be deleted" } else { "deleted" }, all)?;
+    Ok(match failed {
+        None => done,
+        Some(failure) => {
+            // What went is on standard output.
+            session.output.failure(&failure);
+            if failure.exit_code() == INTERRUPTED { INTERRUPTED } else { IN_PART }
+        }
+    })
 }
 
 fn report(session: &Session, steps: &[RemoteStep], verb: &str, all: usize) -> Result<u8, Failure> {

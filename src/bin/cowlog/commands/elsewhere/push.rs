@@ -17,6 +17,8 @@ use crate::session::{Session, must_have_store};
 use crate::style::printable;
 use crate::units::{bytes, duration, plural};
 
+const INTERRUPTED_HERE: &str = "interrupted; what has arrived there stays, and the next push does not send it again";
+
 /// What became of one snapshot.
 #[derive(Serialize)]
 struct Fate {
@@ -24,6 +26,9 @@ struct Fate {
     pushed: Pushed,
     /// It was read back whole, and deleted here.
     deleted_here: bool,
+    /// Why it was not deleted here, though that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_here: Option<&'static str>,
 }
 
 /// The JSON value.
@@ -57,11 +62,12 @@ pub fn run(session: Session, args: args::Push) -> Result<u8, Failure> {
     refuse_within(&args.to, &manager)?;
     let remote = Remote::open_or_make(&args.to, compression, recipients.as_ref(), options(&session, &args.reach)?)?;
     let ids = match (args.all_new, args.ids.as_slice()) {
+        (true, _) if args.delete_local_after => all_to_go(&manager, remote.missing(&manager, &name)?)?,
         (true, _) => remote.missing(&manager, &name)?,
         (false, []) => resolve(&manager, &["latest".to_owned()])?,
         (false, ids) => resolve(&manager, ids)?,
     };
-    let options = PushOptions { name, again: args.again };
+    let options = PushOptions { name, again: args.again, moved: args.moved };
     let mut fates = Vec::with_capacity(ids.len());
     let mut stopped = None;
     for id in ids {
@@ -75,7 +81,11 @@ pub fn run(session: Session, args: args::Push) -> Result<u8, Failure> {
                 fates.push(fate);
             }
             Err(e) => {
-                stopped = Some((id, Failure::from(e)));
+                let failure = match e {
+                    cowlog::Error::Interrupted => Failure::Interrupted(INTERRUPTED_HERE),
+                    e => e.into(),
+                };
+                stopped = Some((id, failure));
                 break;
             }
         }
@@ -110,7 +120,13 @@ fn push(
 ) -> cowlog::Result<Fate> {
     let pushed = remote.push(manager, id, options)?;
     if !delete {
-        return Ok(Fate { pushed, deleted_here: false });
+        return Ok(Fate { pushed, deleted_here: false, kept_here: None });
+    }
+    let pinned = |pushed| Ok(Fate { pushed, deleted_here: false, kept_here: Some("it is pinned") });
+    let is_pinned = |e: &cowlog::Error| matches!(e, cowlog::Error::Validation(ValidationError::Pinned { .. }));
+    match manager.must_not_be_pinned(id) {
+        Err(e) if is_pinned(&e) => return pinned(pushed),
+        other => other?,
     }
     let report = remote.verify(&options.name.to_string(), &pushed.id, RemoteLevel::Full)?;
     if !report.ok || report.root != pushed.root {
@@ -119,8 +135,18 @@ fn push(
         let path = pushed.address.clone().into();
         return Err(cowlog::error::IntegrityError { path, what, damage: report.damage, hint }.into());
     }
-    manager.delete(&pushed.id)?;
-    Ok(Fate { pushed, deleted_here: true })
+    match manager.delete(&pushed.id) {
+        Err(e) if is_pinned(&e) => return pinned(pushed),
+        other => other?,
+    };
+    Ok(Fate { pushed, deleted_here: true, kept_here: None })
+}
+
+/// Those that are not there, and those that are and that an earlier run did not come to delete here. Of pinned ones only the
+/// former: they stay.
+fn all_to_go(manager: &SnapshotManager, missing: Vec<String>) -> cowlog::Result<Vec<String>> {
+    let all = manager.list()?.into_iter().filter(|info| info.damaged.is_none());
+    Ok(all.filter(|info| !info.pinned || missing.contains(&info.id)).map(|info| info.id).collect())
 }
 
 fn source_name(args: &args::Push) -> Result<SourceName, Failure> {
@@ -141,10 +167,10 @@ fn directory_name(source: &Path) -> Option<String> {
 
 fn line(fate: &Fate, started: Instant, session: &Session) -> String {
     let styles = &session.output.styles;
-    let Fate { pushed, deleted_here } = fate;
+    let Fate { pushed, .. } = fate;
     let place = printable(&pushed.address);
     if pushed.was_there {
-        return format!("{} is at {place} already{}\n", styles.bold(&pushed.id), deleted(*deleted_here));
+        return format!("{} is at {place} already{}\n", styles.bold(&pushed.id), here(fate));
     }
     let took = duration(started.elapsed());
     let mut out = format!("{} pushed to {place} in {}\n", styles.bold(&pushed.id), styles.good(&took));
@@ -155,11 +181,15 @@ fn line(fate: &Fate, started: Instant, session: &Session) -> String {
         plural(pushed.files, "file"),
         bytes(pushed.bytes_sent),
         plural(pushed.blobs_sent, "blob"),
-        deleted(*deleted_here)
+        here(fate)
     );
     out
 }
 
-fn deleted(here: bool) -> &'static str {
-    if here { "; read back whole, and deleted here" } else { "" }
+fn here(fate: &Fate) -> String {
+    match fate.kept_here {
+        Some(why) => format!("; kept here, because {why}"),
+        None if fate.deleted_here => "; read back whole, and deleted here".into(),
+        None => String::new(),
+    }
 }
