@@ -204,6 +204,11 @@ fn elsewhere(docs: &mut Seen, stage: &Stage) {
     let of = |verb: &str, args: &[&str]| run(cowlog().arg(verb).args(args).args(["--from", place, "--json"])).json();
     let pushed = stage.run("push", &["--to", place, "--host", "web-1", "--json"]).expect_code(0).json();
     docs.is(&["pushed"], &pushed["pushed"][0]);
+    // One that is pinned stays.
+    stage.run("pin", &["latest"]).expect_code(0);
+    let delete = ["--to", place, "--host", "web-1", "--delete-local-after", "--json"];
+    docs.is(&["pushed"], &stage.run("push", &delete).expect_code(0).json()["pushed"][0]);
+    stage.run("unpin", &["latest"]).expect_code(0);
     let source = format!("web-1/{}", stage.log.file_name().unwrap().to_str().unwrap());
     let listed = of("list", &[]);
     docs.is(&["snapshot", "elsewhere"], &listed[0]);
