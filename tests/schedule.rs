@@ -528,8 +528,7 @@ fn a_place_that_vanished_is_told_and_not_made_anew() {
         std::thread::sleep(Duration::from_millis(5));
         scheduler.taken("log");
         scheduler.run_once();
-        let told = told.lock().unwrap().clone();
-        told
+        std::mem::take(&mut *told.lock().unwrap())
     };
     let config = |to: &str| temp.path().join(to).join("config.json");
     // Another place is made, wherever the last push went.

@@ -54,7 +54,7 @@ fn stage(key: Option<(String, String)>) -> Stage {
     let identities = key.as_ref().map(|(secret, _)| Identities::parse(secret).expect("an identity"));
     let remote = Remote::over(objects.clone(), "memory", Compression::Zstd, recipients.as_ref(), options(&identities));
     let (remote, name) = (remote.expect("a place"), SourceName::new("host", "log").expect("a name"));
-    let pushed = remote.push(&snaps, &id, &PushOptions { name, again: false }).expect("pushed");
+    let pushed = remote.push(&snaps, &id, &PushOptions { name, again: false, moved: false }).expect("pushed");
     let listed = objects.list(None).map_ok(|meta| meta.location).try_collect().now_or_never();
     let mut keys: Vec<Path> = listed.expect("memory does not wait").expect("a listing");
     keys.sort_by_key(|key| (key.prefix_matches(&Path::from("blobs")), key.clone()));

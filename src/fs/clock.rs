@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the time of day comes from: milliseconds since 1970 UTC. It may jump in either direction.
 #[derive(Clone)]
@@ -31,9 +31,10 @@ impl Default for Clock {
 }
 
 /// Since the machine was started, with the time during which it slept. Never goes back.
-pub(crate) fn since_boot() -> Duration {
+#[cfg(feature = "offsite")]
+pub(crate) fn since_boot() -> std::time::Duration {
     // It only fails for clocks that there are not.
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(std::time::Duration::from).unwrap_or_default()
 }
 
 impl fmt::Debug for Clock {

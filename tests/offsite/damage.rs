@@ -135,13 +135,13 @@ fn any_bit_of_any_blob() {
     for stage in Stage::each() {
         let (files, remote) = (stage.files(), stage.remote());
         let blobs: Vec<(&String, Vec<u8>)> = files.keys().map(|key| (key, stage.place.read(key))).collect();
-        let mut found = 0;
-        let flips = env_number("COWLOG_FLIPS", 300) / 4;
-        for _ in 0..flips {
+        let (mut found, mut flips) = (0, 0);
+        for _ in 0..env_number("COWLOG_FLIPS", 300) / 4 {
             let (key, bytes) = &blobs[random.below(blobs.len() as u64) as usize];
             if bytes.is_empty() {
                 continue;
             }
+            flips += 1;
             // Beginnings and ends are where the formats are.
             let at = match random.below(3) {
                 0 => random.below(bytes.len().min(40) as u64) as usize,

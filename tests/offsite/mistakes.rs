@@ -68,7 +68,8 @@ fn copies_do_not_lie_among_what_they_are_copies_of() {
     }
     // Those of another source are no better.
     let (other, log) = (Source::native(20), Source::native(20));
-    (other.create(), log.create());
+    other.create();
+    log.create();
     for to in ["", "/copies", "/.snapshots", "/.snapshots/copies"].map(|at| format!("{}{at}", other.dir.display())) {
         refused(&log, &to, &[], "lies in ");
     }
