@@ -3,11 +3,13 @@
 use crate::error::{Error, ValidationError};
 
 /// What a client of the API can do instead.
-const INSTEAD: [(&str, &str); 13] = [
+const INSTEAD: [(&str, &str); 15] = [
     ("`--accept-loss`", "`\"accept_loss\": true`"),
     ("`--force`", "`\"force\": true`"),
     ("`--host NAME`", "`host` of `offsite` in the configuration"),
     ("`--identity FILE`", "`identity` of `offsite` in the configuration"),
+    ("`--identity`", "`identity`"),
+    ("`--recipient`", "`recipients` of `offsite` in the configuration"),
     ("`--name NAME`", "`name` of `offsite` in the configuration"),
     ("`--max-copy SIZE`", "`max_copy` in the configuration"),
     ("`--store DIR`", "`store` in the configuration"),
