@@ -37,11 +37,7 @@ impl Body {
         Ok(Body { bucket: bucket.clone(), key: key.to_owned(), stream, size, at: 0, version, stuck: None })
     }
 
-    /// What it means that it ended before its size.
-    pub(super) fn broke_off(&self) -> Error {
-        Error::elsewhere("read all of", self.bucket.address(&self.key), io::ErrorKind::UnexpectedEof.into())
-    }
-
+    /// What comes next; nothing only once all of it has come.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>> {
         const PAUSE: Duration = Duration::from_millis(200);
         loop {
@@ -51,7 +47,10 @@ impl Body {
                     return Ok(Some(bytes));
                 }
                 Ok(None) if self.at >= self.size => return Ok(None),
-                Ok(None) => self.broke_off(),
+                Ok(None) => {
+                    let address = self.bucket.address(&self.key);
+                    Error::elsewhere("read all of", address, io::ErrorKind::UnexpectedEof.into())
+                }
                 Err(e) => e,
             };
             let may_pass = matches!(&broken, Error::Filesystem(e) if e.is_elsewhere() && !is_final(&e.source));

@@ -25,9 +25,9 @@ use crate::observe::Observer;
 /// One place of an object store.
 #[derive(Debug, Clone)]
 pub(super) struct Bucket {
-    pub(super) store: Arc<dyn ObjectStore>,
+    store: Arc<dyn ObjectStore>,
     /// For what takes as long as what is sent.
-    sending: Arc<dyn ObjectStore>,
+    pub(super) sending: Arc<dyn ObjectStore>,
     prefix: Path,
     shown: PathBuf,
     /// Where the place is a directory.

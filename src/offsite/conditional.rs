@@ -33,7 +33,7 @@ impl Bucket {
         let (path, bytes) = (self.path(key), Bytes::from(bytes));
         let put = || {
             let (payload, mode) = (PutPayload::from(bytes.clone()), PutMode::Update(version.clone()));
-            self.wait("write", key, self.store.put_opts(&path, payload, PutOptions::from(mode)))
+            self.wait("write", key, self.sending.put_opts(&path, payload, PutOptions::from(mode)))
         };
         let can = version.e_tag.is_some() || version.version.is_some();
         match can.then(|| self.again(put)) {

@@ -344,8 +344,8 @@ impl Remote {
 
 /// Other names mean nothing.
 fn is_mark(key: &str) -> bool {
-    let run = |key: &str| Some(key.strip_prefix(GC)?.strip_prefix("/mark-")?.strip_suffix(".json")?.to_owned());
-    run(key).is_some_and(|run| !run.is_empty() && run.bytes().all(|b| b.is_ascii_hexdigit()))
+    let named = key.strip_prefix(GC).and_then(|name| name.strip_prefix("/mark-")?.strip_suffix(".json"));
+    named.is_some_and(|run| !run.is_empty() && run.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn stands_in_the_way(mut e: IntegrityError) -> Error {

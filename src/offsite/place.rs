@@ -69,11 +69,6 @@ enum Way {
 /// Opens a place. `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`, `file:///dir`, or the path of a
 /// directory. No request is made, but a directory is made where `make` says so.
 pub(super) fn open(given: &str, options: &PlaceOptions, make: bool) -> Result<Place> {
-    let place = opened(given, options, make, Way::Asking)?;
-    Ok(Place { sending: opened(given, options, false, Way::Sending)?.store, ..place })
-}
-
-fn opened(given: &str, options: &PlaceOptions, make: bool, way: Way) -> Result<Place> {
     let url = match address::parse(given)? {
         Address::Url(url) => url,
         Address::Directory(path) => return directory(&path, make),
@@ -81,17 +76,24 @@ fn opened(given: &str, options: &PlaceOptions, make: bool, way: Way) -> Result<P
     let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|e| refused(given, e.to_string()))?;
     // TLS needs to know whose cryptography; another part of the program may have said so already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let store: Result<Arc<dyn ObjectStore>, object_store::Error> = match scheme {
-        ObjectStoreScheme::AmazonS3 => {
-            s3(&url, options, profile::read()?, way)?.build().map(|store| Arc::new(store) as _)
-        }
-        ObjectStoreScheme::MicrosoftAzure => azure(&url, options, way)?.build().map(|store| Arc::new(store) as _),
-        ObjectStoreScheme::GoogleCloudStorage => gcp(&url, options, way)?.build().map(|store| Arc::new(store) as _),
-        _ => return Err(refused(given, "is of no kind that is known".into())),
+    let profile = match scheme {
+        ObjectStoreScheme::AmazonS3 => profile::read()?,
+        _ => Profile::default(),
     };
-    let store = store.map_err(|e| refused(given, e.to_string()))?;
+    let build = |way| -> Result<Arc<dyn ObjectStore>> {
+        let store: Result<Arc<dyn ObjectStore>, object_store::Error> = match scheme {
+            ObjectStoreScheme::AmazonS3 => {
+                s3(&url, options, profile.clone(), way)?.build().map(|store| Arc::new(store) as _)
+            }
+            ObjectStoreScheme::MicrosoftAzure => azure(&url, options, way)?.build().map(|store| Arc::new(store) as _),
+            ObjectStoreScheme::GoogleCloudStorage => gcp(&url, options, way)?.build().map(|store| Arc::new(store) as _),
+            _ => return Err(refused(given, "is of no kind that is known".into())),
+        };
+        store.map_err(|e| refused(given, e.to_string()))
+    };
+    let (store, sending) = (build(Way::Asking)?, build(Way::Sending)?);
     let shown = PathBuf::from(given.trim_end_matches('/'));
-    Ok(Place { sending: store.clone(), store, prefix, shown, retry: options.retry, directory: None })
+    Ok(Place { store, sending, prefix, shown, retry: options.retry, directory: None })
 }
 
 fn s3(url: &Url, options: &PlaceOptions, profile: Profile, way: Way) -> Result<AmazonS3Builder> {

@@ -12,7 +12,7 @@ use crate::fs::{Dir, variable};
 const LIMIT: u64 = 1 << 20;
 
 /// What a profile says.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Profile {
     /// Key id, secret, and token of a session.
     pub(super) keys: Option<(String, String, Option<String>)>,

@@ -156,7 +156,6 @@ impl Remote {
         let groups = equal(files);
         let fetched = self.each(&groups, |files| {
             let Some((first, digest)) = files.first() else { return Ok(Got::Right(0)) };
-            let outputs = || files.iter().map(|(file, _)| create(&dirs, file));
             let wanted = self.wanted(first, *digest, sizes.as_ref());
             let got = if files.len() == 1 {
                 let output = create(&dirs, first)?;
@@ -175,7 +174,7 @@ impl Remote {
                     Ok(())
                 })?;
                 if let Got::Right(_) = got {
-                    outputs().try_for_each(|output| output?.write_all_at(&all, 0))?;
+                    files.iter().try_for_each(|(file, _)| create(&dirs, file)?.write_all_at(&all, 0))?;
                     self.observer().advance(0, all.len() as u64 * files.len() as u64);
                 }
                 got

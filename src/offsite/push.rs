@@ -90,11 +90,12 @@ impl Remote {
             pushed.was_there = true;
             return Ok(pushed);
         }
+        let before = self.snapshots_of(&key.of)?;
         if !options.moved {
-            self.refuse_other_source(&key.of, &held)?;
+            self.refuse_other_source(&key.of, &before, &held)?;
         }
         let intent = Intent::announce(self, &key, files.keys().copied())?;
-        let prepared = self.prepare(&held, &files, (&key, &intent), (there, options.again), &mut pushed);
+        let prepared = self.prepare(&held, &files, (&key, &intent, before.last()), (there, options.again), &mut pushed);
         if let Err(e) = prepared {
             intent.give_up();
             return Err(e);
@@ -110,7 +111,7 @@ impl Remote {
         &self,
         held: &Held,
         files: &Files<'_>,
-        (key, intent): (&SnapshotKey, &Intent<'_>),
+        (key, intent, newest): (&SnapshotKey, &Intent<'_>, Option<&SnapshotKey>),
         (there, again): (There, bool),
         pushed: &mut Pushed,
     ) -> Result<()> {
@@ -120,7 +121,7 @@ impl Remote {
                 self.bucket.delete(&key.object(name))?;
             }
         }
-        let blobs = self.send_all(held, files, (key, intent), again, pushed)?;
+        let blobs = self.send_all(held, files, (key, intent, newest), again, pushed)?;
         self.put_beside(key, held, &blobs, again)?;
         self.observer().check()?;
         intent.look().map(drop)
@@ -171,15 +172,14 @@ impl Remote {
     }
 
     /// Two sources of the same name would look like one whose snapshots contradict each other.
-    fn refuse_other_source(&self, of: &SourceName, held: &Held) -> Result<()> {
-        let keys = self.snapshots_of(of)?;
+    fn refuse_other_source(&self, of: &SourceName, keys: &[SnapshotKey], held: &Held) -> Result<()> {
         let Some(newest) = keys.last() else { return Ok(()) };
         let source = &held.loaded().manifest.source;
         let here = directory(&source.path, &source.scope);
         let is_here = |there: &RemoteRecord| directory(&there.path, &there.record.scope) == here;
         let Some(record) = self.record(newest)?.filter(|there| !is_here(there)) else { return Ok(()) };
         // It was said of an older one that the source moved.
-        let known = self.each(&keys, |key| Ok(self.record(key)?.is_some_and(|there| is_here(&there))))?;
+        let known = self.each(keys, |key| Ok(self.record(key)?.is_some_and(|there| is_here(&there))))?;
         if known.contains(&true) {
             return Ok(());
         }
@@ -195,7 +195,7 @@ impl Remote {
         &self,
         held: &Held,
         files: &Files<'_>,
-        (key, intent): (&SnapshotKey, &Intent<'_>),
+        (key, intent, newest): (&SnapshotKey, &Intent<'_>, Option<&SnapshotKey>),
         again: bool,
         pushed: &mut Pushed,
     ) -> Result<BTreeMap<BlobId, (Blob, u64)>> {
@@ -214,10 +214,7 @@ impl Remote {
             there.extend(self.there(&doubtful)?);
         }
         // One that is not compressed tells by its size when it is not whole; of others the newest snapshot knows what was sent.
-        let sent_before = match self.snapshots_of(&key.of)?.last() {
-            Some(newest) => self.sizes(newest)?.unwrap_or_default(),
-            None => BTreeMap::new(),
-        };
+        let sent_before = newest.map(|newest| self.sizes(newest)).transpose()?.flatten().unwrap_or_default();
         let is_cut = |(blob, size): &(Blob, u64)| {
             let by_the_file = files.get(&blob.id).is_some_and(|(file, _)| match blob.form {
                 Form { compressed: true, .. } => false,

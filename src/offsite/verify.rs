@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::blobs::{Blob, BlobId};
+use super::blobs::{Blob, BlobId, may_be_of};
 use super::config::random;
 use super::fetch::Got;
 use super::manifests::Manifests;
@@ -136,17 +136,12 @@ impl Remote {
                 of(DamageKind::Missing, format!("its blob {known} is not there"));
                 continue;
             };
-            let is_bare = blob.form.is_bare();
-            let stated = match sizes.and_then(|sizes| sizes.get(id)) {
-                _ if is_bare => plain.get(id).copied(),
-                // Another machine may have sent it in another form.
-                Some((known, size)) if known == blob => Some(*size),
-                _ => None,
+            let sent = match blob.form.is_bare() {
+                true => plain.get(id).map(|size| (*blob, *size)),
+                false => sizes.and_then(|sizes| sizes.get(id)).copied(),
             };
-            // Of two machines that encrypt the same file at the same time the later one's bytes stay.
-            if stated.is_some_and(|stated| stated != *size && !(blob.form.encrypted && stated.abs_diff(*size) < 1024)) {
-                let detail =
-                    format!("its blob {} has {size} bytes, {} were sent", blob.key(), stated.unwrap_or_default());
+            if let Some(sent) = sent.filter(|sent| !may_be_of(*sent, (*blob, *size))) {
+                let detail = format!("its blob {} has {size} bytes, {} were sent", blob.key(), sent.1);
                 of(DamageKind::Size, detail);
             }
         }
