@@ -60,6 +60,7 @@ GOALS = [
     Goal("delete-gone", "delete, until its files are gone / `rm -rf`", 0.95),
     Goal("writer", "p99.9 of appends while snapshots are taken / alone", 2.0),
     Goal("writer-pause", "longest pause of a writer that it does not have alone", 20, "ms"),
+    Goal("writer-pause-within", "the same, where the append begins no segment", 20, "ms"),
     Goal("append", "append of 1 KiB batches / `write`", 1.3),
     Goal("read", "every batch, CRC checked / `read`", 1.2),
     Goal("scan", "scan, CRC checked / `read`"),

@@ -23,6 +23,7 @@ mod manifest;
 mod reads;
 mod sealed;
 mod state;
+mod stock;
 mod sweep;
 mod time;
 mod undo;
@@ -48,6 +49,7 @@ pub use reads::{Pass, Reads};
 #[cfg(feature = "offsite")]
 pub(crate) use sealed::{open as unseal, seal};
 pub use state::{SCRUB, State, Verification};
+pub(crate) use stock::{Newest, Stock};
 pub use time::rfc3339;
 pub use undo::UndoState;
 pub(crate) use undo::{Journal, Line, SLOTS, Swap, WHOLE, parse_undo_name, undo_name};
@@ -178,13 +180,6 @@ impl Store {
             .collect();
         ids.sort_unstable();
         Ok(ids)
-    }
-
-    /// The next id: later than every name in the store and every one that the catalogue remembers.
-    pub(crate) fn next_id(&self, now: i64, _exclusive: &Guard) -> Result<SnapshotId> {
-        let named = self.names()?.into_iter().map(|(_, what)| what.id()).max();
-        let remembered = self.read_catalogue()?.and_then(|c| c.last_id.max(c.snapshots.last().map(|r| r.id)));
-        SnapshotId::next(now, named.max(remembered))
     }
 
     /// Reads the manifests of a snapshot. See [`Loaded::read`] for the errors.

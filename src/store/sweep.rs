@@ -1,7 +1,7 @@
 //! Removing what dead processes left.
 
 use super::id::StoreName;
-use super::{HEALING, STATE, Store};
+use super::{HEALING, STATE, Stock, Store};
 use crate::error::Result;
 use crate::fs::{Dir, FileKind, Guard, LockMode, temporary, try_lock_dir};
 
@@ -12,17 +12,22 @@ impl Store {
     ///
     /// Its maker may have died before the rename that put a snapshot there was durable: without a sync first, a power
     /// cut could bring the snapshot back under its old name, in part.
-    pub fn sweep(&self, _exclusive: &Guard) -> Result<Vec<String>> {
+    pub fn sweep(&self, exclusive: &Guard) -> Result<Vec<String>> {
+        self.sweep_of(&self.stock()?, exclusive)
+    }
+
+    /// As [`sweep`](Self::sweep), by names that were read under the lock that is held.
+    pub(crate) fn sweep_of(&self, stock: &Stock, _exclusive: &Guard) -> Result<Vec<String>> {
         let mut swept = Vec::new();
-        let mut names = self.names()?;
-        names.retain(|(_, what)| !matches!(what, StoreName::Snapshot(_)));
+        let left = stock.names().iter().filter(|(_, what)| !matches!(what, StoreName::Snapshot(_)));
+        let names: Vec<&String> = left.map(|(name, _)| name).collect();
         if !names.is_empty() {
             self.dir().sync()?;
         }
-        for (name, _) in names {
-            let Ok(Some(_held)) = try_lock_dir(self.dir(), &name, LockMode::Exclusive) else { continue };
-            if self.dir().remove_tree(&name).is_ok() {
-                swept.push(name);
+        for name in names {
+            let Ok(Some(_held)) = try_lock_dir(self.dir(), name, LockMode::Exclusive) else { continue };
+            if self.dir().remove_tree(name).is_ok() {
+                swept.push(name.clone());
             }
         }
         Ok(swept)

@@ -18,7 +18,7 @@ use crate::snapshot::manager::SnapshotManager;
 use crate::snapshot::outcome::{Created, SnapshotInfo};
 use crate::snapshot::set::incomplete;
 use crate::snapshot::source::Source;
-use crate::store::{Record, STATE, Scope, SetMember, SnapshotId, State, Store};
+use crate::store::{Newest, Record, STATE, Scope, SetMember, SnapshotId, State, Stock, Store};
 
 /// One directory of a snapshot, and the store of its part.
 pub(in crate::snapshot) struct Part<'m> {
@@ -61,6 +61,7 @@ impl<'m> Part<'m> {
 struct Begun {
     staged: StagedSnapshot,
     previous: Option<Previous>,
+    stock: Stock,
 }
 
 /// A part that is whole but for its publication.
@@ -68,6 +69,8 @@ struct Ready {
     staged: StagedSnapshot,
     record: Record,
     created: Created,
+    /// As it was when this was begun.
+    stock: Stock,
 }
 
 pub(in crate::snapshot) fn take(parts: &mut [Part<'_>], how: &How) -> Result<Vec<Created>> {
@@ -99,32 +102,38 @@ fn lock_all(parts: &[Part<'_>], deadline: &Deadline) -> Result<Vec<Guard>> {
 fn begin(parts: &[Part<'_>], how: &How, now: i64, deadline: &Deadline) -> Result<Vec<Begun>> {
     let guards = lock_all(parts, deadline)?;
     let mut id: Option<SnapshotId> = None;
+    let mut stocks = Vec::with_capacity(parts.len());
     for (part, guard) in parts.iter().zip(&guards) {
+        let stock = part.store.stock()?;
         // Leftovers of the dead may be in the way of a full disk; that they cannot be removed is no reason to stop.
-        let _ = part.store.sweep(guard);
-        id = id.max(Some(part.store.next_id(now, guard)?));
+        let _ = part.store.sweep_of(&stock, guard);
+        id = id.max(Some(stock.next_id(now)?));
+        stocks.push(stock);
     }
     let Some(id) = id else { return Ok(Vec::new()) };
-    parts.iter().map(|part| begin_part(part, id, how, now)).collect()
+    parts.iter().zip(stocks).map(|(part, stock)| begin_part(part, stock, id, how, now)).collect()
 }
 
-fn begin_part(part: &Part<'_>, id: SnapshotId, how: &How, now: i64) -> Result<Begun> {
+fn begin_part(part: &Part<'_>, stock: Stock, id: SnapshotId, how: &How, now: i64) -> Result<Begun> {
     let Part { store, source: Some(source), manager, .. } = part else { return Err(taken_already()) };
-    let records = store.reconcile()?.catalogue.snapshots;
+    let mut newest = stock.newest(store);
     if !how.force {
-        too_soon(manager, &records, &source.scope, now)?;
+        too_soon(manager, &mut newest, &source.scope, now)?;
     }
     let mode = store.dir().stat_self()?.mode & 0o777;
     let staged = StagedSnapshot::begin(store.dir(), id, mode)?;
     // The newest of the same scope, else the newest that holds it.
-    let newest = records.iter().filter(|r| r.scope == source.scope && r.damaged.is_none()).rev();
-    let wider = records.iter().filter(|r| r.scope.holds(&source.scope) && r.damaged.is_none()).rev();
-    let held = newest.chain(wider).find_map(|r| {
-        let guard = try_lock_dir(store.dir(), r.id.to_string(), LockMode::Shared).ok().flatten()?;
+    let hold = |r: &Record, wanted: bool| {
+        let is_fit = wanted && r.damaged.is_none();
+        let guard = is_fit.then(|| try_lock_dir(store.dir(), r.id.to_string(), LockMode::Shared).ok().flatten())??;
         Some((r.id, guard))
-    });
+    };
+    let held = match newest.find_map(|r| hold(r, r.scope == source.scope))? {
+        None => newest.find_map(|r| hold(r, r.scope.holds(&source.scope)))?,
+        found => found,
+    };
     let previous = held.and_then(|(id, guard)| Some(Previous::new(id, guard.dir()?.clone(), guard)));
-    Ok(Begun { staged, previous })
+    Ok(Begun { staged, previous, stock })
 }
 
 fn taken_already() -> Error {
@@ -196,17 +205,17 @@ fn stage(
     let mut whole = Vec::with_capacity(described.len());
     for (((mut described, links), begun), (sharer, budget)) in described.into_iter().zip(links).zip(begun).zip(&tools) {
         described.share_missed(&missed(&links)?, &begun.staged, sharer, budget)?;
-        whole.push((described, begun.staged));
+        whole.push((described, begun.staged, begun.stock));
     }
-    let roots: Vec<String> = whole.iter().map(|(described, _)| described.root.to_hex().to_string()).collect();
+    let roots: Vec<String> = whole.iter().map(|(described, ..)| described.root.to_hex().to_string()).collect();
     let whole = parts.iter().zip(whole).enumerate();
     whole
-        .map(|(at, (part, (described, staged)))| {
+        .map(|(at, (part, (described, staged, stock)))| {
             let mut state = how.state.clone();
             let named = members.iter().zip(&roots).enumerate().filter(|(other, _)| *other != at);
             state.add_damage(described.damage.clone(), now);
             state.roots = named.map(|(_, (member, root))| (member.store.clone(), root.clone())).collect();
-            ready(part, described, staged, &state, how.started)
+            ready(part, described, (staged, stock), &state, how.started)
         })
         .collect()
 }
@@ -233,7 +242,7 @@ fn others(members: &[SetMember], at: usize) -> Vec<SetMember> {
 fn ready(
     part: &Part<'_>,
     described: Described,
-    staged: StagedSnapshot,
+    (staged, stock): (StagedSnapshot, Stock),
     state: &State,
     started: Instant,
 ) -> Result<Ready> {
@@ -253,7 +262,7 @@ fn ready(
     // To give back the memory of a large one takes as long as to publish.
     rayon::spawn(move || drop(manifest));
     part.manager.config().observer.publishing(&record.id.to_string(), &record.root);
-    Ok(Ready { staged, record, created })
+    Ok(Ready { staged, record, created, stock })
 }
 
 fn publish(parts: &[Part<'_>], ready: Vec<Ready>, how: &How) -> Result<Vec<Created>> {
@@ -261,19 +270,21 @@ fn publish(parts: &[Part<'_>], ready: Vec<Ready>, how: &How) -> Result<Vec<Creat
     let Some(first) = parts.first().map(|part| part.manager) else { return Ok(Vec::new()) };
     let guards = lock_all(parts, &first.deadline())?;
     if !how.force {
-        for (part, ready) in parts.iter().zip(&ready) {
+        for (part, ready) in
+            parts.iter().zip(&ready).filter(|(part, ready)| !ready.stock.still_holds(&part.store).is_ok_and(|it| it))
+        {
             // Another create may have come first meanwhile, also one that began later: its age is that of now.
-            let records = part.store.reconcile()?.catalogue.snapshots;
-            too_soon(part.manager, &records, &ready.record.scope, part.manager.config().clock.now())?;
+            let stock = part.store.stock()?;
+            let now = part.manager.config().clock.now();
+            too_soon(part.manager, &mut stock.newest(&part.store), &ready.record.scope, now)?;
         }
     }
     let mut all = Vec::with_capacity(ready.len());
-    for ((part, guard), Ready { staged, record, mut created }) in parts.iter().zip(&guards).zip(ready) {
+    for ((part, guard), Ready { staged, record, mut created, stock }) in parts.iter().zip(&guards).zip(ready) {
         let (store, observer) = (&part.store, &part.manager.config().observer);
         let record = staged.publish(|| {
             let record = store.published(record)?;
-            let catalogue = store.reconcile_with(Some(record.clone())).map(|reconciled| reconciled.catalogue);
-            store.settle(catalogue, guard, observer)?;
+            store.settle(stock.catalogue_with(record.clone(), store), guard, observer)?;
             Ok(record)
         })?;
         created.snapshot = SnapshotInfo::of(record, store.dir().path());
@@ -288,8 +299,8 @@ fn publish(parts: &[Part<'_>], ready: Vec<Ready>, how: &How) -> Result<Vec<Creat
 fn refuse_strange_store(part: &Part<'_>) -> Result<()> {
     let Part { store, source: Some(source), manager, .. } = part else { return Ok(()) };
     let Some(named) = &manager.config().store else { return Ok(()) };
-    let records = store.reconcile()?.catalogue.snapshots;
-    let Some(Ok(loaded)) = last_of(&records, &source.scope).map(|r| store.load(r.id)) else { return Ok(()) };
+    let last = last_of(&mut store.stock()?.newest(store), &source.scope)?;
+    let Some(Ok(loaded)) = last.map(|r| store.load(r.id)) else { return Ok(()) };
     let (theirs, ours) = (PathBuf::from(loaded.manifest.source.path), manager.fs().canonical(source.path()));
     // One that is gone was moved.
     if theirs == ours || Dir::open_on(manager.fs().clone(), &theirs).is_err() {
@@ -304,14 +315,14 @@ fn refuse_strange_store(part: &Part<'_>) -> Result<()> {
 }
 
 /// The newest of a scope that is not known to be damaged.
-fn last_of<'r>(records: &'r [Record], scope: &Scope) -> Option<&'r Record> {
-    records.iter().rfind(|r| r.scope == *scope && r.damaged.is_none())
+fn last_of(newest: &mut Newest<'_>, scope: &Scope) -> Result<Option<Record>> {
+    newest.find_map(|r| (r.scope == *scope && r.damaged.is_none()).then(|| r.clone()))
 }
 
 /// One of which another part is missing is none that could be enough.
-fn too_soon(manager: &SnapshotManager, records: &[Record], scope: &Scope, now: i64) -> Result<()> {
+fn too_soon(manager: &SnapshotManager, newest: &mut Newest<'_>, scope: &Scope, now: i64) -> Result<()> {
     let min_interval = manager.config().min_interval;
-    let Some(last) = last_of(records, scope).filter(|last| incomplete(manager.fs(), last).is_none()) else {
+    let Some(last) = last_of(newest, scope)?.filter(|last| incomplete(manager.fs(), last).is_none()) else {
         return Ok(());
     };
     // A clock that went backwards makes the last one lie in the future: that is not "too soon".

@@ -1,10 +1,10 @@
 //! Removing a snapshot.
 
+use super::unlink::unlink_tree;
 use crate::error::{Error, Result, ValidationError};
-use crate::fs::{Dir, FileKind, LockMode, Rename, VolumeKind, locked, try_lock_dir};
+use crate::fs::{Dir, LockMode, Rename, locked, try_lock_dir};
 use crate::snapshot::manager::{SnapshotManager, or_deleted};
 use crate::snapshot::outcome::Deleted;
-use crate::snapshot::space::ledger::Bounds;
 use crate::store::{Catalogue, Record, SnapshotId, Store};
 
 impl SnapshotManager {
@@ -81,9 +81,9 @@ impl SnapshotManager {
             return Err(locked(store.dir().path_of(id.to_string()), what, &deadline, holder));
         };
         observer.phase("delete", files, 0);
-        let frees = freed_by(store.dir(), &id.trash_name());
         // Decided and durable. What cannot be unlinked now, the next sweep unlinks.
-        if let Err(e) = store.dir().remove_tree(id.trash_name()) {
+        let (frees, removed) = unlink_tree(store.dir(), &id.trash_name());
+        if let Err(e) = removed {
             observer.warn(&format!("{e}; the rest is removed when the store is next opened"));
         }
         drop(guard);
@@ -98,31 +98,6 @@ fn refuse_pinned(store: &Store, id: SnapshotId) -> Result<()> {
     }
     let path = store.dir().path_of(id.to_string());
     Err(ValidationError::Pinned { id: id.to_string(), path, unreadable: state.unreadable }.into())
-}
-
-/// What unlinking a snapshot's files gives back: the blocks of inodes that have no other name. Where blocks can be shared too, that is the most.
-/// `None` where it cannot be had.
-fn freed_by(store: &Dir, name: &str) -> Option<Bounds> {
-    let dir = store.open_dir(name).ok()?;
-    let most = blocks_of(&dir, DEEPEST).ok()?;
-    let least = if dir.volume().ok()?.kind == VolumeKind::Ext { most } else { 0 };
-    Some(Bounds { least, most })
-}
-
-/// A snapshot holds logs, and they hold files.
-const DEEPEST: usize = 8;
-
-fn blocks_of(dir: &Dir, deeper: usize) -> Result<u64> {
-    let mut sum = dir.stat_self()?.allocated;
-    for entry in dir.list()? {
-        let more = match entry.kind {
-            FileKind::Dir if deeper > 0 => blocks_of(&dir.open_dir(&entry.name)?, deeper - 1)?,
-            FileKind::File => dir.stat(&entry.name).map(|stat| if stat.nlink == 1 { stat.allocated } else { 0 })?,
-            FileKind::Dir | FileKind::Other => 0,
-        };
-        sum = sum.saturating_add(more);
-    }
-    Ok(sum)
 }
 
 /// Files and bytes, as the catalogue remembers them: to read a large manifest would take longer than to decide. Else as

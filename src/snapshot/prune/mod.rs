@@ -3,6 +3,7 @@
 pub(in crate::snapshot) mod delete;
 pub(in crate::snapshot) mod label;
 pub(in crate::snapshot) mod policy;
+mod unlink;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
