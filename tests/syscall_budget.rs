@@ -26,7 +26,12 @@ const READING: [&str; 10] =
 
 /// The calls of a create over an unchanged log of so many segments, as strace shows them with the paths of descriptors.
 fn trace(dir: &Path, segments: usize) -> Vec<String> {
-    let log = dir.join(format!("log-{segments}"));
+    trace_with(dir, segments, 1)
+}
+
+/// The same with so many snapshots in the store.
+fn trace_with(dir: &Path, segments: usize, snapshots: usize) -> Vec<String> {
+    let log = dir.join(format!("log-{segments}-{snapshots}"));
     let mut writer = Log::open(&log).expect("a log");
     while writer.segments().len() < segments {
         let record = [b'x'; 400];
@@ -48,7 +53,9 @@ fn trace(dir: &Path, segments: usize) -> Vec<String> {
         assert!(status.success(), "{status}");
     };
     let binary = env!("CARGO_BIN_EXE_cowlog");
-    create(&mut Command::new(binary));
+    for _ in 0..snapshots {
+        create(&mut Command::new(binary));
+    }
     let output = dir.join("trace");
     create(Command::new("strace").args(["-f", "-qq", "-y", "-s", "0", "-o"]).arg(&output).arg(binary));
     let text = std::fs::read_to_string(output).expect("a trace");
@@ -90,11 +97,34 @@ fn within_budget(place: &str, dir: &Path) {
     assert!(many["linkat"] >= 3 * MANY, "{place}: only {} links", many["linkat"]);
 }
 
+fn may_trace() -> bool {
+    let traced = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    let may = traced.is_ok_and(|s| s.success());
+    if !may {
+        skip("strace is not here, or may not trace");
+    }
+    may
+}
+
+#[test]
+fn snapshots_that_are_there_already_cost_no_look_each() {
+    if !may_trace() {
+        return;
+    }
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let (few, many) = (trace_with(temp.path(), 2, 2), trace_with(temp.path(), 2, 32));
+    let (few, many) = (counts(&few), counts(&many));
+    for (name, count) in many {
+        let more = count.saturating_sub(few.get(name).copied().unwrap_or_default());
+        // The catalogue and the list of names are larger.
+        assert!(more < 15, "30 snapshots more cost {more} {name} more");
+    }
+}
+
 #[test]
 fn an_unchanged_file_costs_one_link_and_one_look() {
-    let traced = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    if !traced.is_ok_and(|s| s.success()) {
-        return skip("strace is not here, or may not trace");
+    if !may_trace() {
+        return;
     }
     let temp = tempfile::tempdir().expect("a temporary directory");
     within_budget("the temporary directory", temp.path());

@@ -67,11 +67,6 @@ impl File {
         self.fs.extents(&self.handle).map_err(|e| self.error("ask for the extents of", e))
     }
 
-    /// Says that these bytes will be read soon, so that they may be under way by then.
-    pub(crate) fn will_read(&self, offset: u64, len: u64) {
-        self.fs.will_read(&self.handle, offset, len);
-    }
-
     /// Writes all of `buf`.
     pub fn write_all_at(&self, buf: &[u8], offset: u64) -> Result<()> {
         let mut done = 0;

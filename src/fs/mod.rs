@@ -217,8 +217,6 @@ pub trait Fs: Send + std::marker::Sync + fmt::Debug {
     fn open(&self, dir: &Handle, name: &OsStr, how: Open) -> io::Result<Handle>;
     /// Reads at most `buf.len()` bytes at `offset`; 0 means the end.
     fn read_at(&self, file: &Handle, buf: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Says that these bytes will be read soon. Nothing depends on it.
-    fn will_read(&self, _file: &Handle, _offset: u64, _len: u64) {}
     /// Where its bytes lie on the device; `None` where that is not known.
     fn extents(&self, _file: &Handle) -> io::Result<Option<Vec<Extent>>> {
         Ok(None)

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AtFlags, FcntlArg, OFlag, PosixFadviseAdvice, RenameFlags, fcntl, openat, posix_fadvise, renameat2};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl, openat, renameat2};
 use nix::libc;
 use nix::sys::stat::{Mode, fstatat, futimens, mkdirat};
 use nix::sys::statfs::fstatfs;
@@ -129,12 +129,6 @@ impl Fs for OsFs {
 
     fn read_at(&self, file: &Handle, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         os(file)?.read_at(buf, offset)
-    }
-
-    fn will_read(&self, file: &Handle, offset: u64, len: u64) {
-        if let (Ok(file), Ok(offset), Ok(len)) = (os(file), i64::try_from(offset), i64::try_from(len)) {
-            let _ = posix_fadvise(file, offset, len, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
-        }
     }
 
     fn extents(&self, file: &Handle) -> io::Result<Option<Vec<super::Extent>>> {

@@ -1,6 +1,7 @@
 //! What a snapshot manager promises, on a native log.
 
 mod arguments;
+mod catalogue;
 mod cuts;
 mod damage;
 #[path = "../fixtures/mod.rs"]

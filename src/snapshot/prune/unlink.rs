@@ -51,9 +51,10 @@ fn unlink_all(dir: &Dir, deeper: usize, blocks: &mut Option<u64>) -> Result<()> 
     while let Some(chunk) = next {
         next = chunks.next();
         let unlink = || chunk.iter().try_for_each(|entry| or_gone(dir.unlink(&entry.name)));
-        let (ahead, done) = rayon::join(|| next.map_or(Some(0), look), unlink);
-        add(blocks, ahead);
-        done?;
+        let Some(ahead) = next else { return unlink() };
+        let (looked, unlinked) = rayon::join(|| look(ahead), unlink);
+        add(blocks, looked);
+        unlinked?;
     }
     Ok(())
 }

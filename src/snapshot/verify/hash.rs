@@ -11,9 +11,6 @@ use crate::observe::Observer;
 /// Of one buffer per thread; larger ones fall out of the CPU's cache, smaller ones cost system calls.
 const CHUNK: usize = 256 * 1024;
 
-/// So much is asked for ahead of what is hashed: the kernel's own read-ahead leaves a disk idle.
-const AHEAD: u64 = 4 << 20;
-
 /// The digest of a file and how many bytes it had.
 pub(in crate::snapshot) type Hashed = (blake3::Hash, u64);
 
@@ -62,14 +59,9 @@ fn feed(
     go_on: impl Fn() -> bool,
 ) -> Result<(blake3::Hasher, u64)> {
     let mut hasher = blake3::Hasher::new();
-    let (mut at, mut asked_for) = (0, 0);
+    let mut at = 0;
     while at < limit && go_on() {
         observer.check()?;
-        // One step is under way while the one before it is hashed. Small files come by the kernel's own read-ahead.
-        if at > 0 && asked_for < at + AHEAD {
-            file.will_read(asked_for.max(at), AHEAD);
-            asked_for = asked_for.max(at) + AHEAD;
-        }
         let wanted = usize::try_from(limit - at).unwrap_or(usize::MAX).min(buf.len());
         let Some(chunk) = buf.get_mut(..wanted) else { break };
         let got = file.read_at(chunk, at)?;
