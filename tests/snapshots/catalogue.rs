@@ -44,16 +44,21 @@ fn a_create_puts_right_what_the_catalogue_says_of_others() {
     }
 }
 
-/// Creates one while `meanwhile` is done by another, after the catalogue was read and before it is written.
-fn create_while(log: &Path, meanwhile: impl FnOnce() + Send + 'static) -> String {
+/// Does something once, after the catalogue was read and before it is written.
+fn once_synced(meanwhile: impl FnOnce() + Send + 'static) -> Observer {
     let meanwhile = Mutex::new(Some(meanwhile));
-    let observer = Observer::new(move |event| {
+    Observer::new(move |event| {
         let due = matches!(event, Event::Phase { name: "sync", .. }).then(|| meanwhile.lock().unwrap().take());
         if let Some(Some(meanwhile)) = due {
             meanwhile();
         }
-    });
-    let config = SnapshotConfig { observer, min_interval: Duration::ZERO, ..SnapshotConfig::default() };
+    })
+}
+
+/// Creates one while another does something.
+fn create_while(log: &Path, meanwhile: impl FnOnce() + Send + 'static) -> String {
+    let config =
+        SnapshotConfig { observer: once_synced(meanwhile), min_interval: Duration::ZERO, ..SnapshotConfig::default() };
     SnapshotManager::open_with(log, config).unwrap().create().run().unwrap().snapshot.id
 }
 
@@ -85,12 +90,7 @@ fn one_that_comes_first_meanwhile_makes_the_other_too_soon() {
     let (_temp, log) = temp();
     make_log(&log, 50);
     let of = log.clone();
-    let meanwhile = Mutex::new(Some(move || manager(&of).create().run().unwrap()));
-    let observer = Observer::new(move |event| {
-        if let (Event::Phase { name: "sync", .. }, Some(take)) = (event, meanwhile.lock().unwrap().take()) {
-            take();
-        }
-    });
+    let observer = once_synced(move || drop(manager(&of).create().run().unwrap()));
     let config = SnapshotConfig { observer, min_interval: HOUR, ..SnapshotConfig::default() };
     let e = SnapshotManager::open_with(&log, config).unwrap().create().run().unwrap_err();
     assert!(matches!(e, Error::Concurrency(ConcurrencyError::TooSoon { .. })), "{e}");
