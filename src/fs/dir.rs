@@ -277,7 +277,8 @@ fn give(fs: &dyn Fs, node: &Handle, to: Option<Owner>) -> io::Result<()> {
     }
 }
 
-fn ignore_missing(result: Result<()>) -> Result<()> {
+/// What somebody else has removed need not be removed.
+pub(crate) fn ignore_missing(result: Result<()>) -> Result<()> {
     match result {
         Err(e) if e.is_not_found() => Ok(()),
         other => other,

@@ -27,6 +27,7 @@ pub use clock::Clock;
 #[cfg(feature = "offsite")]
 pub(crate) use clock::since_boot;
 pub use dir::Dir;
+pub(crate) use dir::ignore_missing;
 pub use extents::Extent;
 pub use file::File;
 pub use identity::Identity;

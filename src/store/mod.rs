@@ -170,16 +170,7 @@ impl Store {
 
     /// The published snapshots, oldest first.
     pub fn ids(&self) -> Result<Vec<SnapshotId>> {
-        let mut ids: Vec<SnapshotId> = self
-            .names()?
-            .into_iter()
-            .filter_map(|(_, what)| match what {
-                StoreName::Snapshot(id) => Some(id),
-                StoreName::Staging(_) | StoreName::Trash(_) => None,
-            })
-            .collect();
-        ids.sort_unstable();
-        Ok(ids)
+        Ok(published(&self.names()?))
     }
 
     /// Reads the manifests of a snapshot. See [`Loaded::read`] for the errors.
@@ -349,6 +340,17 @@ impl Store {
     pub(crate) fn read_state(&self, id: SnapshotId) -> Result<State> {
         load::read_state(&self.dir.open_dir(id.to_string())?)
     }
+}
+
+/// Those of the names that are snapshots, oldest first.
+fn published(names: &[(String, StoreName)]) -> Vec<SnapshotId> {
+    let id = |(_, what): &(String, StoreName)| match what {
+        StoreName::Snapshot(id) => Some(*id),
+        StoreName::Staging(_) | StoreName::Trash(_) => None,
+    };
+    let mut ids: Vec<SnapshotId> = names.iter().filter_map(id).collect();
+    ids.sort_unstable();
+    ids
 }
 
 fn reason(e: &Error) -> String {

@@ -1,6 +1,6 @@
 //! A store as its names and its catalogue show it, each read once, whatever is asked of it then.
 
-use super::{CATALOGUE, Catalogue, Record, SnapshotId, Store, StoreName};
+use super::{CATALOGUE, Catalogue, Record, SnapshotId, Store, StoreName, published};
 use crate::error::Result;
 use crate::fs::Identity;
 
@@ -19,12 +19,7 @@ impl Store {
     /// Reads them.
     pub(crate) fn stock(&self) -> Result<Stock> {
         let names = self.names()?;
-        let published = |what: &StoreName| match what {
-            StoreName::Snapshot(id) => Some(*id),
-            StoreName::Staging(_) | StoreName::Trash(_) => None,
-        };
-        let mut ids: Vec<SnapshotId> = names.iter().filter_map(|(_, what)| published(what)).collect();
-        ids.sort_unstable();
+        let ids = published(&names);
         let seen = self.catalogue_identity()?;
         Ok(Stock { names, ids, catalogue: self.read_catalogue()?, seen })
     }

@@ -270,9 +270,10 @@ fn publish(parts: &[Part<'_>], ready: Vec<Ready>, how: &How) -> Result<Vec<Creat
     let Some(first) = parts.first().map(|part| part.manager) else { return Ok(Vec::new()) };
     let guards = lock_all(parts, &first.deadline())?;
     if !how.force {
-        for (part, ready) in
-            parts.iter().zip(&ready).filter(|(part, ready)| !ready.stock.still_holds(&part.store).is_ok_and(|it| it))
-        {
+        for (part, ready) in parts.iter().zip(&ready) {
+            if ready.stock.still_holds(&part.store).unwrap_or(false) {
+                continue;
+            }
             // Another create may have come first meanwhile, also one that began later: its age is that of now.
             let stock = part.store.stock()?;
             let now = part.manager.config().clock.now();

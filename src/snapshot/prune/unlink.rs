@@ -1,7 +1,7 @@
 //! Removing what a deleted snapshot was made of, and what that gives back.
 
 use crate::error::Result;
-use crate::fs::{Dir, Entry, FileKind, VolumeKind};
+use crate::fs::{Dir, Entry, FileKind, VolumeKind, ignore_missing};
 use crate::snapshot::space::ledger::Bounds;
 
 /// A snapshot holds logs, and they hold files. What lies deeper is removed, but not counted.
@@ -19,7 +19,7 @@ pub(super) fn unlink_tree(store: &Dir, name: &str) -> (Option<Bounds>, Result<()
     };
     let volume = dir.volume();
     let mut blocks = Some(0);
-    let removed = unlink_all(&dir, DEEPEST, &mut blocks).and_then(|()| or_gone(store.remove_dir(name)));
+    let removed = unlink_all(&dir, DEEPEST, &mut blocks).and_then(|()| ignore_missing(store.remove_dir(name)));
     let bounds = blocks.zip(volume.ok()).map(|(most, volume)| {
         let least = if volume.kind == VolumeKind::Ext { most } else { 0 };
         Bounds { least, most }
@@ -33,7 +33,7 @@ fn unlink_all(dir: &Dir, deeper: usize, blocks: &mut Option<u64>) -> Result<()> 
     for entry in dirs {
         if deeper > 0 {
             unlink_all(&dir.open_dir(&entry.name)?, deeper - 1, blocks)?;
-            or_gone(dir.remove_dir(&entry.name))?;
+            ignore_missing(dir.remove_dir(&entry.name))?;
         } else {
             dir.remove_tree(&entry.name)?;
         }
@@ -50,7 +50,7 @@ fn unlink_all(dir: &Dir, deeper: usize, blocks: &mut Option<u64>) -> Result<()> 
     add(blocks, next.map_or(Some(0), look));
     while let Some(chunk) = next {
         next = chunks.next();
-        let unlink = || chunk.iter().try_for_each(|entry| or_gone(dir.unlink(&entry.name)));
+        let unlink = || chunk.iter().try_for_each(|entry| ignore_missing(dir.unlink(&entry.name)));
         let Some(ahead) = next else { return unlink() };
         let (looked, unlinked) = rayon::join(|| look(ahead), unlink);
         add(blocks, looked);
@@ -61,12 +61,4 @@ fn unlink_all(dir: &Dir, deeper: usize, blocks: &mut Option<u64>) -> Result<()> 
 
 fn add(to: &mut Option<u64>, more: Option<u64>) {
     *to = to.zip(more).map(|(to, more)| to.saturating_add(more));
-}
-
-/// Somebody else may have removed it.
-fn or_gone(done: Result<()>) -> Result<()> {
-    match done {
-        Err(e) if e.is_not_found() => Ok(()),
-        done => done,
-    }
 }
