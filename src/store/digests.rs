@@ -29,9 +29,9 @@ impl DigestList {
     }
 
     /// The same, without what sorts before `path`.
-    pub(super) fn iter_from<'a>(&'a self, path: &str) -> impl Iterator<Item = (&'a str, Hash)> + use<'a> {
+    pub(super) fn iter_from<'a>(&'a self, path: &str) -> impl Iterator<Item = (&'a str, &'a Hash)> + use<'a> {
         let first = self.entries.partition_point(|(p, _)| p.as_str() < path);
-        self.entries.iter().skip(first).map(|(path, digest)| (path.as_str(), *digest))
+        self.entries.iter().skip(first).map(|(path, digest)| (path.as_str(), digest))
     }
 
     /// Leaves out what does not satisfy a condition on its path.

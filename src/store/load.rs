@@ -130,6 +130,11 @@ impl Loaded {
 
     /// The files directly in a directory of the snapshot (empty for its own), with their digests.
     pub fn files_in(&self, dir: &str) -> impl Iterator<Item = (&FileManifest, Hash)> {
+        self.borrowed_in(dir).map(|(file, digest)| (file, *digest))
+    }
+
+    /// The same, for who keeps many of them.
+    pub(crate) fn borrowed_in(&self, dir: &str) -> impl Iterator<Item = (&FileManifest, &Hash)> {
         let below = if dir.is_empty() { String::new() } else { format!("{dir}/") };
         let first = self.manifest.files.partition_point(|f| f.path.as_str() < below.as_str());
         let files = self.manifest.files.get(first..).unwrap_or_default();

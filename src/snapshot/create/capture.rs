@@ -8,7 +8,7 @@ use super::previous::{PreviousFile, PreviousLog};
 use crate::error::{Error, Result};
 use crate::fs::{Deadline, Dir, Identity, Method, Open, Sharer, Stat, falls_back, try_link};
 use crate::kafka::Profile;
-use crate::log::SealedSegment;
+use crate::log::{SealedSegment, SegmentFile};
 use crate::observe::Observer;
 use crate::store::{FileManifest, FileRole};
 
@@ -52,6 +52,23 @@ impl Wanted {
     }
 }
 
+/// What is wanted of a file whose name the links have: there may be very many.
+struct Nameless {
+    role: FileRole,
+    sealed: Option<SealedSegment>,
+    may_link: bool,
+}
+
+impl Nameless {
+    fn of(Wanted { name, role, sealed, may_link }: Wanted) -> (String, Nameless) {
+        (name, Nameless { role, sealed, may_link })
+    }
+
+    fn named(self, name: &str) -> Wanted {
+        Wanted { name: name.to_owned(), role: self.role, sealed: self.sealed, may_link: self.may_link }
+    }
+}
+
 /// A file that is in the staging directory.
 pub(in crate::snapshot) struct Staged {
     pub(in crate::snapshot) manifest: FileManifest,
@@ -69,8 +86,8 @@ pub(in crate::snapshot) struct Capture<'a> {
     prefix: &'a str,
     previous: Option<&'a PreviousLog<'a>>,
     pub(in crate::snapshot) staged: Vec<Staged>,
-    /// What the previous snapshot has too, and the links to that, which have the names.
-    known: (Vec<Wanted>, Option<Arc<Links>>),
+    /// What the previous snapshot has too, and the links to that.
+    known: (Vec<Nameless>, Option<Arc<Links>>),
     new: Vec<Wanted>,
     pending: Vec<(Wanted, Stat)>,
 }
@@ -92,9 +109,8 @@ impl<'a> Capture<'a> {
             self.new = wanted;
             return;
         };
-        let (mut known, new): (Vec<Wanted>, Vec<Wanted>) =
-            wanted.into_iter().partition(|file| previous.has(&file.name));
-        let names = known.iter_mut().map(|file| std::mem::take(&mut file.name)).collect();
+        let (known, new): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(|file| previous.has(&file.name));
+        let (names, known) = known.into_iter().map(Nameless::of).unzip();
         let links = context.ahead.ask(&previous.dir, (&self.staging, self.prefix), names, context.observer);
         (self.known, self.new) = ((known, Some(links)), new);
     }
@@ -112,15 +128,16 @@ impl<'a> Capture<'a> {
     /// Finds out with one `stat` per file which are unchanged; the links of the others are taken back.
     /// A file that is gone meanwhile is an error; the source's lock or the caller's second look guards against it.
     pub(in crate::snapshot) fn inherit(&mut self, context: &Context<'_>) -> Result<()> {
+        // Those of the active segment come on top: growing for them would ask for as much again.
+        self.staged.reserve_exact(self.expected() + SegmentFile::ALL.len());
         if let (Some(previous), (known, Some(links))) = (self.previous, std::mem::take(&mut self.known)) {
-            self.staged.reserve(known.len());
             for ((at, file), name) in known.into_iter().enumerate().zip(links.names()) {
                 context.observer.check()?;
                 match self.look(name, previous, context)? {
                     (_, Some(staged)) => self.staged.push(staged),
                     (stat, None) => {
                         links.take_back(at)?;
-                        self.pending.push((Wanted { name: name.clone(), ..file }, stat));
+                        self.pending.push((file.named(name), stat));
                     }
                 }
             }

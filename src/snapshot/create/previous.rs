@@ -26,7 +26,8 @@ pub(in crate::snapshot) struct PreviousLog<'a> {
     prefix: &'a str,
     dev: u64,
     inodes: HashMap<OsString, u64>,
-    files: OnceLock<HashMap<&'a str, PreviousFile<'a>>>,
+    /// Borrowed, since there may be very many.
+    files: OnceLock<HashMap<&'a str, (&'a FileManifest, &'a blake3::Hash)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,19 +86,19 @@ impl<'a> PreviousLog<'a> {
 
     /// The file of this name. One that a verification found damaged is not offered.
     pub(in crate::snapshot) fn file(&self, name: &str) -> Option<PreviousFile<'a>> {
-        self.files.get_or_init(|| self.files_of_manifest()).get(name).copied()
+        let &(manifest, &digest) = self.files.get_or_init(|| self.files_of_manifest()).get(name)?;
+        let &ino = self.inodes.get(OsStr::new(name))?;
+        Some(PreviousFile { manifest, digest, read_at: self.previous.loaded()?.read_at(manifest), ino })
     }
 
-    fn files_of_manifest(&self) -> HashMap<&'a str, PreviousFile<'a>> {
+    fn files_of_manifest(&self) -> HashMap<&'a str, (&'a FileManifest, &'a blake3::Hash)> {
         let Some(loaded) = self.previous.loaded() else { return HashMap::new() };
         let damaged: HashSet<&str> = loaded.state.damaged_paths().collect();
         let mut files = HashMap::with_capacity(self.inodes.len());
-        for (manifest, digest) in loaded.files_in(self.prefix) {
+        for (manifest, digest) in loaded.borrowed_in(self.prefix) {
             let name = manifest.path.rsplit('/').next().unwrap_or(&manifest.path);
-            if let Some(&ino) = self.inodes.get(OsStr::new(name))
-                && !damaged.contains(manifest.path.as_str())
-            {
-                files.insert(name, PreviousFile { manifest, digest, read_at: loaded.read_at(manifest), ino });
+            if self.has(name) && !damaged.contains(manifest.path.as_str()) {
+                files.insert(name, (manifest, digest));
             }
         }
         files

@@ -1,0 +1,182 @@
+//! How many instructions parsers, writers and scans take, counted by callgrind: nearly the same number in every run, where
+//! seconds are not. More than the limits below is an error. Needs valgrind, and `cargo install gungraun-runner` of the version
+//! in Cargo.lock.
+//!
+//! The limits are a twentieth above what `cargo bench --profile dev --bench instructions` counts, which uses what the tests have
+//! built; without `--profile dev` it is less.
+
+#![allow(missing_docs)] // of what the macros make
+
+use std::hint::black_box;
+
+use cowlog::log::{BatchScanner, IndexBuilder, IndexBytes, IndexChecker, ParsedIndex, ScanEnd, TimeEntry};
+use cowlog::log::{OffsetEntry, parse_offset_index, parse_time_index};
+use cowlog::snapshot::Level;
+use cowlog::store::{Catalogue, DigestList, Manifest};
+use cowlog::{Batch, BatchBuilder, Log, SnapshotConfig, SnapshotManager};
+use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+
+fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
+    LibraryBenchmarkConfig::default().tool(Callgrind::default().hard_limits([(EventKind::Ir, instructions)])).clone()
+}
+
+/// Batches of about 1 KiB, one after the other.
+const BATCHES: i64 = 256;
+
+fn batch(offset: i64) -> Vec<u8> {
+    let value: Vec<u8> = (0..940u32).map(|i| (i * 7 % 251) as u8).collect();
+    let built = BatchBuilder::new().record(1_735_998_123_000 + offset, Some(b"key"), Some(&value)).build();
+    let mut bytes = built.unwrap().as_bytes().to_vec();
+    bytes[..8].copy_from_slice(&offset.to_be_bytes());
+    bytes
+}
+
+fn segment() -> Vec<u8> {
+    (0..BATCHES).flat_map(batch).collect()
+}
+
+/// With an entry for each batch.
+fn indexes(batches: i64) -> IndexBytes {
+    let mut builder = IndexBuilder::new(0, 1);
+    for offset in 0..batches {
+        let mut header = *Batch::from_bytes(batch(0)).unwrap().header();
+        header.base_offset = offset;
+        header.max_timestamp += offset;
+        builder.add(offset as u64 * batch(0).len() as u64, &header);
+    }
+    builder.finish()
+}
+
+/// A log of 601 files that has one snapshot.
+struct Snapped {
+    snapshots: SnapshotManager,
+    dir: tempfile::TempDir,
+}
+
+fn snapped() -> Snapped {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = Log::open(&path).unwrap();
+    log.append(Batch::from_bytes(batch(0)).unwrap()).unwrap();
+    log.close().unwrap();
+    for base in 1..200 {
+        std::fs::write(path.join(format!("{base:020}.log")), batch(base)).unwrap();
+        std::fs::write(path.join(format!("{base:020}.index")), b"").unwrap();
+        std::fs::write(path.join(format!("{base:020}.timeindex")), b"").unwrap();
+    }
+    let snapshots = SnapshotManager::open_with(&path, SnapshotConfig::default()).unwrap();
+    snapshots.create().run().unwrap();
+    Snapped { snapshots, dir }
+}
+
+fn manifests() -> (Manifest, DigestList) {
+    let loaded = snapped().snapshots.manifest("latest").unwrap();
+    (loaded.manifest, loaded.digests)
+}
+
+/// The catalogue of a thousand snapshots.
+fn catalogue() -> Catalogue {
+    let bytes = std::fs::read(snapped().dir.path().join("log/.snapshots/snapshots.json")).unwrap();
+    let mut catalogue = Catalogue::parse(&bytes).unwrap();
+    let one = catalogue.snapshots.remove(0);
+    catalogue.snapshots = vec![one; 1_000];
+    catalogue
+}
+
+#[library_benchmark(config = at_most(378_000))]
+#[bench::of_256(segment())]
+fn scan_batches(bytes: Vec<u8>) -> ScanEnd {
+    let mut scan = BatchScanner::new(0);
+    scan.feed(black_box(&bytes));
+    scan.finish()
+}
+
+#[library_benchmark(config = at_most(468_000))]
+#[bench::of_256(segment(), indexes(BATCHES))]
+fn check_indexes(bytes: Vec<u8>, indexes: IndexBytes) -> u64 {
+    let (mut scan, mut checker) =
+        (BatchScanner::new(0), IndexChecker::new(0, black_box(&indexes.offset), black_box(&indexes.time)));
+    scan.feed_with(black_box(&bytes), |batch| checker.batch(batch.position, &batch.header));
+    checker.finish().index_bytes
+}
+
+#[library_benchmark(config = at_most(973))]
+#[bench::of_1_kib(batch(0))]
+fn parse_batch(bytes: Vec<u8>) -> Batch {
+    Batch::from_bytes(black_box(bytes)).unwrap()
+}
+
+#[library_benchmark(config = at_most(490_000))]
+#[bench::of_10_000(indexes(10_000))]
+fn parse_offsets(indexes: IndexBytes) -> ParsedIndex<OffsetEntry> {
+    parse_offset_index(black_box(&indexes.offset))
+}
+
+#[library_benchmark(config = at_most(649_000))]
+#[bench::of_10_000(indexes(10_000))]
+fn parse_times(indexes: IndexBytes) -> ParsedIndex<TimeEntry> {
+    parse_time_index(black_box(&indexes.time))
+}
+
+#[library_benchmark(config = at_most(5_560_000))]
+#[bench::of_601_files(manifests().0)]
+fn write_manifest(manifest: Manifest) -> Vec<u8> {
+    black_box(manifest).to_bytes().unwrap()
+}
+
+#[library_benchmark(config = at_most(6_910_000))]
+#[bench::of_601_files(manifests().0.to_bytes().unwrap())]
+fn read_manifest(bytes: Vec<u8>) -> Manifest {
+    Manifest::parse(black_box(&bytes)).unwrap()
+}
+
+#[library_benchmark(config = at_most(2_110_000))]
+#[bench::of_601_files(manifests().1)]
+fn write_digests(digests: DigestList) -> Vec<u8> {
+    black_box(digests).to_bytes()
+}
+
+#[library_benchmark(config = at_most(2_650_000))]
+#[bench::of_601_files(manifests().1.to_bytes())]
+fn read_digests(bytes: Vec<u8>) -> DigestList {
+    DigestList::parse(black_box(&bytes)).unwrap()
+}
+
+#[library_benchmark(config = at_most(20_500_000))]
+#[bench::of_1000(catalogue())]
+fn write_catalogue(catalogue: Catalogue) -> Vec<u8> {
+    black_box(catalogue).to_bytes().unwrap()
+}
+
+#[library_benchmark(config = at_most(28_700_000))]
+#[bench::of_1000(catalogue().to_bytes().unwrap())]
+fn read_catalogue(bytes: Vec<u8>) -> Catalogue {
+    Catalogue::parse(black_box(&bytes)).unwrap()
+}
+
+#[library_benchmark(config = at_most(24_800_000))]
+#[bench::unchanged_601_files(snapped())]
+fn create(of: Snapped) -> Snapped {
+    black_box(&of.snapshots).create().force(true).run().unwrap();
+    of
+}
+
+#[library_benchmark(config = at_most(12_700_000))]
+#[bench::of_601_files(snapped())]
+fn verify(of: Snapped) -> (bool, Snapped) {
+    (black_box(&of.snapshots).verify("latest", Level::Full).unwrap().ok, of)
+}
+
+#[library_benchmark(config = at_most(82_900))]
+#[bench::of_601_files(snapped())]
+fn list(of: Snapped) -> (usize, Snapped) {
+    (black_box(&of.snapshots).list().unwrap().len(), of)
+}
+
+library_benchmark_group!(
+    name = formats;
+    benchmarks = scan_batches, check_indexes, parse_batch, parse_offsets, parse_times, write_manifest, read_manifest,
+        write_digests, read_digests, write_catalogue, read_catalogue, create, verify, list
+);
+
+main!(library_benchmark_groups = formats);
