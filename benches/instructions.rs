@@ -17,7 +17,8 @@ use cowlog::{Batch, BatchBuilder, Log, SnapshotConfig, SnapshotManager};
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 
 fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
-    LibraryBenchmarkConfig::default().tool(Callgrind::default().hard_limits([(EventKind::Ir, instructions)])).clone()
+    let counted = Callgrind::with_args(["--cache-sim=no"]).hard_limits([(EventKind::Ir, instructions)]).clone();
+    LibraryBenchmarkConfig::default().tool(counted).clone()
 }
 
 /// Batches of about 1 KiB, one after the other.
@@ -47,7 +48,9 @@ fn indexes(batches: i64) -> IndexBytes {
     builder.finish()
 }
 
-/// A log of 601 files that has one snapshot.
+const SEGMENTS: i64 = 50;
+
+/// A log of 151 files that has one snapshot.
 struct Snapped {
     snapshots: SnapshotManager,
     dir: tempfile::TempDir,
@@ -59,7 +62,7 @@ fn snapped() -> Snapped {
     let mut log = Log::open(&path).unwrap();
     log.append(Batch::from_bytes(batch(0)).unwrap()).unwrap();
     log.close().unwrap();
-    for base in 1..200 {
+    for base in 1..SEGMENTS {
         std::fs::write(path.join(format!("{base:020}.log")), batch(base)).unwrap();
         std::fs::write(path.join(format!("{base:020}.index")), b"").unwrap();
         std::fs::write(path.join(format!("{base:020}.timeindex")), b"").unwrap();
@@ -118,57 +121,57 @@ fn parse_times(indexes: IndexBytes) -> ParsedIndex<TimeEntry> {
     parse_time_index(black_box(&indexes.time))
 }
 
-#[library_benchmark(config = at_most(5_560_000))]
-#[bench::of_601_files(manifests().0)]
+#[library_benchmark(config = at_most(1_450_000))]
+#[bench::of_151_files(manifests().0)]
 fn write_manifest(manifest: Manifest) -> Vec<u8> {
     black_box(manifest).to_bytes().unwrap()
 }
 
-#[library_benchmark(config = at_most(6_910_000))]
-#[bench::of_601_files(manifests().0.to_bytes().unwrap())]
+#[library_benchmark(config = at_most(1_780_000))]
+#[bench::of_151_files(manifests().0.to_bytes().unwrap())]
 fn read_manifest(bytes: Vec<u8>) -> Manifest {
     Manifest::parse(black_box(&bytes)).unwrap()
 }
 
-#[library_benchmark(config = at_most(2_110_000))]
-#[bench::of_601_files(manifests().1)]
+#[library_benchmark(config = at_most(531_000))]
+#[bench::of_151_files(manifests().1)]
 fn write_digests(digests: DigestList) -> Vec<u8> {
     black_box(digests).to_bytes()
 }
 
-#[library_benchmark(config = at_most(2_650_000))]
-#[bench::of_601_files(manifests().1.to_bytes())]
+#[library_benchmark(config = at_most(665_000))]
+#[bench::of_151_files(manifests().1.to_bytes())]
 fn read_digests(bytes: Vec<u8>) -> DigestList {
     DigestList::parse(black_box(&bytes)).unwrap()
 }
 
-#[library_benchmark(config = at_most(20_500_000))]
+#[library_benchmark(config = at_most(32_000_000))]
 #[bench::of_1000(catalogue())]
 fn write_catalogue(catalogue: Catalogue) -> Vec<u8> {
     black_box(catalogue).to_bytes().unwrap()
 }
 
-#[library_benchmark(config = at_most(28_700_000))]
+#[library_benchmark(config = at_most(49_200_000))]
 #[bench::of_1000(catalogue().to_bytes().unwrap())]
 fn read_catalogue(bytes: Vec<u8>) -> Catalogue {
     Catalogue::parse(black_box(&bytes)).unwrap()
 }
 
-#[library_benchmark(config = at_most(24_800_000))]
-#[bench::unchanged_601_files(snapped())]
+#[library_benchmark(config = at_most(6_860_000))]
+#[bench::unchanged_151_files(snapped())]
 fn create(of: Snapped) -> Snapped {
     black_box(&of.snapshots).create().force(true).run().unwrap();
     of
 }
 
-#[library_benchmark(config = at_most(12_700_000))]
-#[bench::of_601_files(snapped())]
+#[library_benchmark(config = at_most(3_110_000))]
+#[bench::of_151_files(snapped())]
 fn verify(of: Snapped) -> (bool, Snapped) {
     (black_box(&of.snapshots).verify("latest", Level::Full).unwrap().ok, of)
 }
 
-#[library_benchmark(config = at_most(82_900))]
-#[bench::of_601_files(snapped())]
+#[library_benchmark(config = at_most(105_000))]
+#[bench::of_151_files(snapped())]
 fn list(of: Snapped) -> (usize, Snapped) {
     (black_box(&of.snapshots).list().unwrap().len(), of)
 }

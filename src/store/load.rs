@@ -16,6 +16,8 @@ use crate::fs::Dir;
 /// A manifest of a million files is below this.
 pub(crate) const MAX_MANIFEST: u64 = 1 << 30;
 const MAX_STATE: u64 = 64 << 20;
+/// Of lists of this many bytes, some hundreds of files, the two manifests are parsed side by side.
+const WORTH_A_THREAD: usize = 64 << 10;
 
 /// A snapshot whose manifests hold. Its data files have not been looked at.
 #[derive(Debug, Clone)]
@@ -49,11 +51,12 @@ impl Loaded {
     /// the two has changed. Without it both are named.
     pub(super) fn read_knowing(id: SnapshotId, dir: Dir, remembered: Option<&str>) -> Result<Loaded> {
         let listed = read(&dir, DIGESTS)?;
-        let root = blake3::hash(&listed);
-        let digests = DigestList::parse(&listed).map_err(|e| damaged(&dir, DIGESTS, &e))?;
-        // Both at once would be half of the memory that a create needs.
-        drop(listed);
-        let bytes = read(&dir, MANIFEST)?;
+        let list = || (blake3::hash(&listed), DigestList::parse(&listed));
+        let describe = || read(&dir, MANIFEST).map(|bytes| (blake3::hash(&bytes), Manifest::parse(&bytes)));
+        let ((root, digests), described) =
+            if listed.len() < WORTH_A_THREAD { (list(), describe()) } else { rayon::join(list, describe) };
+        let digests = digests.map_err(|e| damaged(&dir, DIGESTS, &e))?;
+        let (hash, manifest) = described?;
         let Some(stated) = digests.get(MANIFEST) else {
             return Err(damage(&dir, DIGESTS, DamageKind::Manifest, format!("it does not name {MANIFEST}")));
         };
@@ -62,11 +65,11 @@ impl Loaded {
             Some(_) => &[DIGESTS],
             None => &[MANIFEST, DIGESTS],
         };
-        if stated != blake3::hash(&bytes) {
+        if stated != hash {
             let what = format!("{MANIFEST} does not have the digest that {DIGESTS} states");
             return Err(contradiction(&dir, changed, &what));
         }
-        let manifest = match Manifest::parse(&bytes) {
+        let manifest = match manifest {
             Err(e @ Error::Integrity(_)) => return Err(damaged(&dir, MANIFEST, &e)),
             other => other?,
         };

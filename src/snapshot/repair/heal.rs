@@ -12,7 +12,7 @@ use crate::fs::Method;
 use crate::snapshot::manager::SnapshotManager;
 use crate::snapshot::outcome::{Level, lossy};
 use crate::snapshot::scrub::readings::Readings;
-use crate::snapshot::verify::open_dirs;
+use crate::snapshot::verify::examine::open_dirs;
 use crate::store::{Loaded, Reads, SnapshotId, Store, Verification};
 
 /// What is to be mended, and out of what.

@@ -12,7 +12,7 @@ use crate::fs::{Dir, FileKind, Fs};
 use crate::observe::Observer;
 use crate::snapshot::manager::SnapshotManager;
 use crate::snapshot::scrub::readings::Readings;
-use crate::snapshot::verify::{Dirs, place};
+use crate::snapshot::verify::examine::{Dirs, place};
 use crate::store::{FileManifest, Loaded, SnapshotId, SourceKind};
 
 /// Digest and size: what makes two files the same.

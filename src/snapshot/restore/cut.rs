@@ -16,7 +16,7 @@ use crate::log::{
     self, CHECKPOINT, Checkpoint, INDEX_INTERVAL, IndexBuilder, IndexBytes, SegmentFile, parse_segment_name,
 };
 use crate::snapshot::outcome::{CutBatch, LogCut};
-use crate::snapshot::verify::{Dirs, place};
+use crate::snapshot::verify::examine::{Dirs, place};
 use crate::store::{FileManifest, Loaded, LogManifest, Scope, SourceKind, rfc3339};
 
 /// One log that is cut.

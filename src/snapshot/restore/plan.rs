@@ -10,7 +10,7 @@ use crate::error::{Result, ValidationError};
 use crate::kafka::{Profile, boot};
 use crate::log::{SegmentFile, parse_segment_name};
 use crate::snapshot::outcome::LogCut;
-use crate::snapshot::verify::Dirs;
+use crate::snapshot::verify::examine::Dirs;
 use crate::store::{FileManifest, Loaded, LogManifest, Scope, SourceKind};
 
 /// What is to be done.

@@ -8,7 +8,8 @@ use super::{Done, Job, can_reflink, make_dirs};
 use crate::error::{Error, IntegrityError, Result};
 use crate::fs::Dir;
 use crate::observe::Observer;
-use crate::snapshot::verify::{VerifiedSnapshot, open_dirs};
+use crate::snapshot::verify::VerifiedSnapshot;
+use crate::snapshot::verify::examine::open_dirs;
 
 impl VerifiedSnapshot {
     /// Makes a [fork](Fork) in `place`, which exists, under a name of its own: by reflink where the filesystem can, else by

@@ -8,7 +8,7 @@ use blake3::Hash;
 use crate::error::{Damage, Error, Result};
 use crate::fs::FileKind;
 use crate::snapshot::manager::SnapshotManager;
-use crate::snapshot::verify::{Dirs, missing, open_dirs};
+use crate::snapshot::verify::examine::{Dirs, missing, open_dirs};
 use crate::store::{Loaded, SnapshotId, Store};
 
 /// No inode: the file is not there.

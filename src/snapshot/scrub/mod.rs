@@ -16,7 +16,7 @@ use crate::fs::{Dir, Guard, LockMode, Open, Stat, try_lock_dir};
 use crate::observe::Observer;
 use crate::snapshot::manager::SnapshotManager;
 use crate::snapshot::verify::blame::changed;
-use crate::snapshot::verify::differs;
+use crate::snapshot::verify::examine::differs;
 use crate::snapshot::verify::hash::{buffer, hash_until};
 use crate::store::{Pass, Reads, SCRUB, SnapshotId, State, Store, Verification, rfc3339};
 use budget::Budget;

@@ -8,8 +8,8 @@ use crate::error::{Damage, Error, Result};
 use crate::fs::{Dir, FileKind, Open, Stat};
 use crate::observe::Observer;
 use crate::snapshot::verify::blame::changed;
+use crate::snapshot::verify::examine::{Dirs, differs, missing, open_dirs, place, unreadable};
 use crate::snapshot::verify::hash::{buffer, hash_all, hash_to};
-use crate::snapshot::verify::{Dirs, differs, missing, open_dirs, place, unreadable};
 use crate::store::Loaded;
 
 /// Device, inode, and how many of its first bytes.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Dirs, unreadable};
+use super::examine::{Dirs, unreadable};
 use crate::error::{Damage, DamageKind, Result};
 use crate::fs::Dir;
 use crate::kafka::producer_state::check_producer_state;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::examine::{open_dirs, place};
 use super::hash::hash_all;
-use super::{open_dirs, place};
 use crate::error::{Damage, Result};
 use crate::fs::Dir;
 use crate::observe::Observer;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use blake3::Hash;
 
 use super::blame::changed;
-use super::{differs, open_dirs, place};
+use super::examine::{differs, open_dirs, place};
 use crate::error::{Damage, DamageKind, Result};
 use crate::fs::Stat;
 use crate::snapshot::manager::SnapshotManager;

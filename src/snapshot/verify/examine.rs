@@ -1,0 +1,184 @@
+//! Reading the files of a snapshot, as far as the level of a verification asks for it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use blake3::Hash;
+use rayon::prelude::*;
+
+use super::blame::{changed, resized};
+use super::deep::check_log;
+use super::hash::{buffer, hash_to};
+use crate::error::{Damage, DamageKind, Error, Result};
+use crate::fs::{Dir, FileKind, Open, Stat};
+use crate::log::CHECKPOINT;
+use crate::observe::Observer;
+use crate::snapshot::create::capture::path_in;
+use crate::snapshot::outcome::{Level, VerifyReport};
+use crate::store::{DIGESTS, FileManifest, Loaded, LogManifest, STATE};
+
+/// Reads what the level asks for. The manifests hold already.
+pub(super) fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Result<VerifyReport> {
+    let dirs = open_dirs(loaded)?;
+    // A large directory takes its time to list, in which another processor hashes.
+    let (examined, extra) =
+        rayon::join(|| examine_files(loaded, &dirs, level, observer), || extra_files(loaded, &dirs));
+    let (mut damage, bytes_checked) = examined?;
+    if level == Level::Deep {
+        let logs = &loaded.manifest.logs;
+        let known: HashSet<String> = damage.iter().map(|d| d.path.clone()).collect();
+        let check = |log| check_log(log, is_native(loaded, log), &dirs, &known, observer);
+        let problems = logs.par_iter().map(check).collect::<Result<Vec<_>>>()?;
+        damage.extend(problems.into_iter().flatten());
+    }
+    let files_checked = loaded.manifest.files.len() as u64 + 1;
+    let ok = damage.is_empty();
+    let (id, intact) = (loaded.id.to_string(), BTreeMap::new());
+    Ok(VerifyReport { id, level, ok, files_checked, bytes_checked, damage, intact, extra: extra? })
+}
+
+/// What is wrong with its files, and how many bytes are right.
+fn examine_files(loaded: &Loaded, dirs: &Dirs<'_>, level: Level, observer: &Observer) -> Result<(Vec<Damage>, u64)> {
+    let mut damage = Vec::new();
+    let mut bytes_checked = 0;
+    if level == Level::Quick {
+        for file in &loaded.manifest.files {
+            observer.check()?;
+            match presence(dirs, file) {
+                Ok(found) => damage.extend(found),
+                Err(e) => damage.push(unreadable(&file.path, e)?),
+            }
+        }
+        return Ok((damage, 0));
+    }
+    let files: Vec<_> = loaded.files().collect();
+    observer.phase("verify", files.len() as u64, files.iter().map(|(file, _)| file.size).sum());
+    let read = |buf: &mut Vec<u8>, (file, digest): &(&FileManifest, Hash)| {
+        observer.check()?;
+        match read_file(dirs, file, *digest, buf, observer) {
+            Ok(read) => Ok(read),
+            Err(e @ Error::Filesystem(_)) => match presence(dirs, file) {
+                Ok(Some(found)) => Ok(Read::Wrong(found)),
+                _ => unreadable(&file.path, e).map(Read::Wrong),
+            },
+            Err(e) => Err(e),
+        }
+    };
+    for read in files.par_iter().map_init(buffer, read).collect::<Result<Vec<_>>>()? {
+        match read {
+            Read::Right(bytes) => bytes_checked += bytes,
+            Read::Wrong(found) => damage.push(found),
+        }
+    }
+    Ok((damage, bytes_checked))
+}
+
+pub(in crate::snapshot) type Dirs<'a> = HashMap<&'a str, Dir>;
+
+/// The directories of a snapshot by name, without those that are gone.
+pub(in crate::snapshot) fn open_dirs(loaded: &Loaded) -> Result<Dirs<'_>> {
+    let mut dirs = HashMap::new();
+    for dir in &loaded.manifest.dirs {
+        let opened = if dir.path.is_empty() { Ok(loaded.dir.clone()) } else { loaded.dir.open_dir(&dir.path) };
+        match opened {
+            Ok(opened) => {
+                dirs.insert(dir.path.as_str(), opened);
+            }
+            // Each of its files will be missed.
+            Err(e) if is_missing(&e) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(dirs)
+}
+
+/// The open directory of a file and its name there.
+pub(in crate::snapshot) fn place<'a>(dirs: &'a Dirs<'_>, path: &'a str) -> Option<(&'a Dir, &'a str)> {
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    Some((dirs.get(dir)?, name))
+}
+
+/// Gone, or something else stands in its place.
+fn is_missing(e: &Error) -> bool {
+    e.is_not_found()
+        || matches!(e, Error::Filesystem(e)
+            if e.source.kind() == std::io::ErrorKind::NotADirectory)
+}
+
+/// What comes of reading all of a file.
+enum Read {
+    Right(u64),
+    Wrong(Damage),
+}
+
+fn read_file(dirs: &Dirs<'_>, file: &FileManifest, digest: Hash, buf: &mut [u8], observer: &Observer) -> Result<Read> {
+    let Some((dir, name)) = place(dirs, &file.path) else {
+        return Ok(Read::Wrong(missing(file, "it is not there")));
+    };
+    let opened = dir.open_file(name, Open::Read)?;
+    let stat = opened.stat()?;
+    if let Some(found) = differs(file, &stat) {
+        return Ok(Read::Wrong(found));
+    }
+    let (found, bytes) = hash_to(&opened, file.size, buf, observer)?;
+    Ok(if found == digest { Read::Right(bytes) } else { Read::Wrong(changed(file, Some(&stat))) })
+}
+
+fn presence(dirs: &Dirs<'_>, file: &FileManifest) -> Result<Option<Damage>> {
+    let stat = match place(dirs, &file.path) {
+        Some((dir, name)) => dir.try_stat(name)?,
+        None => None,
+    };
+    Ok(match stat {
+        None => Some(missing(file, "it is not there")),
+        Some(stat) => differs(file, &stat),
+    })
+}
+
+/// What can be seen without reading it.
+pub(in crate::snapshot) fn differs(file: &FileManifest, stat: &Stat) -> Option<Damage> {
+    if stat.kind != FileKind::File {
+        return Some(missing(file, "it is not a regular file"));
+    }
+    (stat.size != file.size).then(|| resized(file, stat))
+}
+
+pub(in crate::snapshot) fn missing(file: &FileManifest, detail: &str) -> Damage {
+    Damage { path: file.path.clone(), kind: DamageKind::Missing, detail: detail.into() }
+}
+
+/// A file that cannot be read is damaged, unless it is this user who may not.
+pub(in crate::snapshot) fn unreadable(path: &str, e: Error) -> Result<Damage> {
+    let kind = match &e {
+        _ if e.is_denied() => return Err(e),
+        Error::Filesystem(_) if is_missing(&e) => DamageKind::Missing,
+        Error::Filesystem(_) => DamageKind::Unreadable,
+        _ => return Err(e),
+    };
+    Ok(Damage { path: path.to_owned(), kind, detail: e.to_string() })
+}
+
+/// Whether cowlog's own writer wrote the log: only then it has a checkpoint of its own, and no offset is missing.
+fn is_native(loaded: &Loaded, log: &LogManifest) -> bool {
+    loaded.digests.get(&path_in(&log.dir, CHECKPOINT)).is_some()
+}
+
+fn extra_files(loaded: &Loaded, dirs: &Dirs<'_>) -> Result<Vec<String>> {
+    let known: HashSet<&str> = loaded.digests.iter().map(|(path, _)| path).collect();
+    let mut extra = Vec::new();
+    for (prefix, dir) in dirs {
+        for entry in dir.list()? {
+            let Some(name) = entry.name.to_str() else {
+                extra.push(entry.name.to_string_lossy().into_owned());
+                continue;
+            };
+            let path = if prefix.is_empty() { Cow::from(name) } else { format!("{prefix}/{name}").into() };
+            let ours = prefix.is_empty() && [DIGESTS, STATE].contains(&name) || dirs.contains_key(&*path);
+            if !ours && !known.contains(&*path) {
+                extra.push(path.into_owned());
+            }
+        }
+    }
+    extra.sort_unstable();
+    Ok(extra)
+}
