@@ -237,8 +237,10 @@ fn goes_on(begun: Instant, lines: &Path) -> bool {
     if begun.elapsed() < time {
         return true;
     }
-    let (store, log) = done(&all_lines(lines));
-    !is_much(store, log) && begun.elapsed() < 10 * time
+    let lines = all_lines(lines);
+    let (store, log) = done(&lines);
+    let failed = lines.iter().any(|line| matches!(line, Line::Failed { .. }));
+    !failed && !is_much(store, log) && begun.elapsed() < 10 * time
 }
 
 /// How many operations on the store, and how many changes of the log.

@@ -1,5 +1,5 @@
 //! Random plans of operations in which changes fail, processes die and the power goes, in memory. `COWLOG_PLANS` says
-//! how many, 1500 if not set; `COWLOG_SEED` repeats them.
+//! how many, 800 if not set; `COWLOG_SEED` repeats them.
 
 #[path = "../fuzz/model/mod.rs"]
 mod model;
@@ -14,7 +14,7 @@ use support::{Random, env_number};
 fn plans_with_faults() {
     let mut random = Random::new("plans");
     let mut all = Tally::default();
-    for number in 0..env_number("COWLOG_PLANS", 1500) {
+    for number in 0..env_number("COWLOG_PLANS", 800) {
         let bytes: Vec<u8> = (0..60).flat_map(|_| random.next().to_le_bytes()).collect();
         let plan = Plan::of(&bytes);
         match catch_unwind(AssertUnwindSafe(|| model::run(&plan))) {

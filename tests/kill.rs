@@ -1,4 +1,4 @@
-//! SIGKILL at random moments of the real binary. `COWLOG_KILLS` says how many must hit on each filesystem, 15 if not set.
+//! SIGKILL at random moments of the real binary. `COWLOG_KILLS` says how many must hit on each filesystem, 8 if not set.
 
 mod support;
 
@@ -20,7 +20,7 @@ fn kill_often(filesystem: &str, dir: &Path) {
     // Until when a verb is worth killing: less after each kill that came too late, more after each that did not.
     let mut usual: BTreeMap<&str, Duration> = BTreeMap::new();
     let (mut rounds, mut within, mut traces) = (0, 0, 0);
-    let kills = env_number("COWLOG_KILLS", 15);
+    let kills = env_number("COWLOG_KILLS", 8);
     while within < kills {
         rounds += 1;
         assert!(rounds < 20 + 5 * kills, "{filesystem}: the kills missed: {within} of {rounds}");

@@ -109,7 +109,7 @@ fn restored(fs: &MemFs, created: &Created, n: u64) -> Dir {
 /// Takes a snapshot with `meanwhile` coming before each look of it in turn, and shows what came of it to `judge`. Also
 /// with an older snapshot to inherit from.
 fn at_every_look(meanwhile: fn(&Dir), mut judge: impl FnMut(&MemFs, Result<Created>, u64)) {
-    let stride = std::env::var("COWLOG_LIVE_STRIDE").map_or(6, |stride| stride.parse().unwrap());
+    let stride = std::env::var("COWLOG_LIVE_STRIDE").map_or(11, |stride| stride.parse().unwrap());
     for (reflink, older) in [(true, false), (false, false), (true, true), (false, true)] {
         for nth in (1 + u64::from(reflink)..).step_by(stride) {
             let fs = stage(reflink);

@@ -292,7 +292,7 @@ fn cut_within(
 }
 
 fn samples() -> usize {
-    std::env::var("COWLOG_CRASH_SAMPLES").ok().and_then(|s| s.parse().ok()).unwrap_or(8)
+    std::env::var("COWLOG_CRASH_SAMPLES").ok().and_then(|s| s.parse().ok()).unwrap_or(4)
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn attack(what: &str, how: &dyn Fn(&str, u64) -> Vec<String>) {
 fn attack_on(what: &str, dir: &Path, how: &dyn Fn(&str, u64) -> Vec<String>) {
     let stage = Stage::new(dir, SEGMENTS);
     let mut random = Random::new(what);
-    let limit = env_number("COWLOG_SYSCALLS", 15);
+    let limit = env_number("COWLOG_SYSCALLS", 10);
     let trace = dir.join("trace-of-one");
     for verb in VERBS {
         stage.refill();

@@ -56,10 +56,11 @@ impl<'a> Halted<'a> {
         let shown = || page.run(PERCENT, json!([])).as_u64().is_some_and(|percent| percent >= least.into());
         for attempt in 0.. {
             let to = format!("{SOURCE}-back-{attempt}");
-            // An earlier restore may have been faster than what was to become of it.
-            let _ = std::fs::remove_dir_all(place.path("restored").join(&to));
-            let job =
-                served.post(&format!("/api/snapshots/{SOURCE}~{id}/restore"), json!({ "to": to, "method": "copy" }));
+            // One of an earlier call may have been faster than what was to become of it.
+            let remove = || std::fs::remove_dir_all(place.path("restored").join(&to));
+            let _ = remove();
+            let wanted = json!({ "to": to, "method": "copy" });
+            let job = served.post(&format!("/api/snapshots/{SOURCE}~{id}/restore"), wanted);
             let job = job.expect(202);
             let path = format!("/api/jobs/{}", job["id"].as_str().unwrap());
             while served.get(&path)["state"] == "running" {
@@ -73,6 +74,7 @@ impl<'a> Halted<'a> {
                 }
             }
             assert!(attempt < 30, "it is always faster: {}", served.get(&path));
+            let _ = remove();
         }
         unreachable!()
     }

@@ -39,7 +39,7 @@ fn usual(sizes: Vec<(u64, BTreeSet<Open>)>) -> (u64, BTreeSet<Open>) {
 }
 
 fn seconds() -> u64 {
-    std::env::var("COWLOG_SERVED_SECONDS").map_or(60, |text| text.parse().expect("COWLOG_SERVED_SECONDS is a number"))
+    std::env::var("COWLOG_SERVED_SECONDS").map_or(30, |text| text.parse().expect("COWLOG_SERVED_SECONDS is a number"))
 }
 
 #[test]

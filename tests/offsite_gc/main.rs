@@ -4,7 +4,7 @@
 //! random ones with many, among up to four. Time passes only where an actor waits; then it passes for all, and a request
 //! that removes something never takes longer than such a wait, which is what its time limit makes sure of in reality.
 //!
-//! `COWLOG_TURNS` is how many random orders a case gets; 100.
+//! `COWLOG_TURNS` is how many random orders a case gets; 50.
 
 mod store;
 mod turns;
@@ -270,7 +270,7 @@ fn all_orders(before: Before, deeds: [Deed; 2]) {
 fn random_orders(before: Before, deeds: &[Deed]) {
     let source = source();
     let server = prepare(before, &source);
-    let rounds = std::env::var("COWLOG_TURNS").map_or(100, |n| n.parse().unwrap());
+    let rounds = std::env::var("COWLOG_TURNS").map_or(50, |n| n.parse().unwrap());
     for seed in 0..rounds {
         let mut state: u64 = seed * 2 + 1;
         let mut random = move |below: usize| {

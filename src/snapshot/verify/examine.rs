@@ -20,9 +20,10 @@ use crate::store::{DIGESTS, FileManifest, Loaded, LogManifest, STATE};
 /// Reads what the level asks for. The manifests hold already.
 pub(super) fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Result<VerifyReport> {
     let dirs = open_dirs(loaded)?;
+    let files = || examine_files(loaded, &dirs, level, observer);
+    let extra = || extra_files(loaded, &dirs, observer);
     // A large directory takes its time to list, in which another processor hashes.
-    let (examined, extra) =
-        rayon::join(|| examine_files(loaded, &dirs, level, observer), || extra_files(loaded, &dirs));
+    let (examined, extra) = if level == Level::Quick { (files(), extra()) } else { rayon::join(files, extra) };
     let (mut damage, bytes_checked) = examined?;
     if level == Level::Deep {
         let logs = &loaded.manifest.logs;
@@ -163,11 +164,12 @@ fn is_native(loaded: &Loaded, log: &LogManifest) -> bool {
     loaded.digests.get(&path_in(&log.dir, CHECKPOINT)).is_some()
 }
 
-fn extra_files(loaded: &Loaded, dirs: &Dirs<'_>) -> Result<Vec<String>> {
+fn extra_files(loaded: &Loaded, dirs: &Dirs<'_>, observer: &Observer) -> Result<Vec<String>> {
     let known: HashSet<&str> = loaded.digests.iter().map(|(path, _)| path).collect();
     let mut extra = Vec::new();
     for (prefix, dir) in dirs {
         for entry in dir.list()? {
+            observer.check()?;
             let Some(name) = entry.name.to_str() else {
                 extra.push(entry.name.to_string_lossy().into_owned());
                 continue;
