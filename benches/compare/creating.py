@@ -138,7 +138,7 @@ def memory(place, sizes, runs, found):
         place.has_snapshot(a)
         # Its parent is the helper, not this script: the kernel counts the memory of the process that starts one as its own.
         create = [place.helper, "memory", place.cowlog, "create", a, "--force"]
-        found.goals[key] = figure([execute(create).json["bytes"] / (1 << 20) for _ in range(min(3, runs))])
+        found.goals[key] = figure([execute(create).json["bytes"] / 1e6 for _ in range(min(3, runs))])
 
 
 def active(place, sizes, runs, found):

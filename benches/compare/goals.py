@@ -29,7 +29,7 @@ UNITS: dict[str, Callable[[float], str]] = {
     "ratio": lambda v: f"{v:.3f}" if v < 0.1 else f"{v:.2f}",
     "times": lambda v: f"{v:,.1f}×" if v < 10 else f"{v:,.0f}×",
     "ms": lambda v: f"{v:.1f} ms",
-    "MiB": lambda v: f"{v:.0f} MiB",
+    "MB": lambda v: f"{v:.0f} MB",
     "bytes": lambda v: f"{v:,.0f} B",
 }
 
@@ -45,8 +45,8 @@ GOALS = [
     Goal("snapshots", "create with many snapshots in the store / with one", 1.1),
     Goal("idle-copied", "create over idle partitions: bytes copied", 0, "bytes"),
     Goal("idle-read", "create over idle partitions: bytes read of segment files", 0, "bytes"),
-    Goal("memory", "create: most memory", 32, "MiB"),
-    Goal("memory-many", "create of the largest log: most memory", 150, "MiB"),
+    Goal("memory", "create: most memory", 32, "MB"),
+    Goal("memory-many", "create of the largest log: most memory", 150, "MB"),
     Goal("active", "create, one active segment / `cp --reflink=never`, which syncs nothing", 1.15),
     Goal("active-durable", "create, one active segment / `cp --reflink=never` and `sync -f`"),
     Goal("first-reflink", "first create by reflink, cold / `b3sum` of the files", 1.1),
