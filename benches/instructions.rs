@@ -162,7 +162,7 @@ fn read_catalogue(bytes: Vec<u8>) -> Catalogue {
     Catalogue::parse(black_box(&bytes)).unwrap()
 }
 
-#[library_benchmark(config = at_most(6_860_000))]
+#[library_benchmark(config = at_most(8_210_000))]
 #[bench::unchanged_151_files(snapped())]
 fn create(of: Snapped) -> Snapped {
     let made = black_box(&of.snapshots).create().force(true).run().unwrap();
@@ -170,7 +170,7 @@ fn create(of: Snapped) -> Snapped {
     of
 }
 
-#[library_benchmark(config = at_most(3_110_000))]
+#[library_benchmark(config = at_most(4_990_000))]
 #[bench::of_151_files(snapped())]
 fn verify(of: Snapped) -> (bool, Snapped) {
     (black_box(&of.snapshots).verify("latest", Level::Full).unwrap().ok, of)
