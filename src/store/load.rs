@@ -16,8 +16,6 @@ use crate::fs::Dir;
 /// A manifest of a million files is below this.
 pub(crate) const MAX_MANIFEST: u64 = 1 << 30;
 const MAX_STATE: u64 = 64 << 20;
-/// Of lists of this many bytes, some hundreds of files, the two manifests are parsed by two threads.
-const WORTH_A_THREAD: usize = 64 << 10;
 
 /// A snapshot whose manifests hold. Its data files have not been looked at.
 #[derive(Debug, Clone)]
@@ -51,12 +49,11 @@ impl Loaded {
     /// the two has changed. Without it both are named.
     pub(super) fn read_knowing(id: SnapshotId, dir: Dir, remembered: Option<&str>) -> Result<Loaded> {
         let listed = read(&dir, DIGESTS)?;
-        let describe = || read(&dir, MANIFEST).map(|bytes| (blake3::hash(&bytes), Manifest::parse(&bytes)));
-        let large = listed.len() >= WORTH_A_THREAD;
-        let list = move || (blake3::hash(&listed), DigestList::parse(&listed));
-        let ((root, digests), described) = if large { beside(list, describe) } else { (list(), describe()) };
-        let digests = digests.map_err(|e| damaged(&dir, DIGESTS, &e))?;
-        let (hash, manifest) = described?;
+        let root = blake3::hash(&listed);
+        let digests = DigestList::parse(&listed).map_err(|e| damaged(&dir, DIGESTS, &e))?;
+        // Both at once would be half of the memory that a create needs.
+        drop(listed);
+        let bytes = read(&dir, MANIFEST)?;
         let Some(stated) = digests.get(MANIFEST) else {
             return Err(damage(&dir, DIGESTS, DamageKind::Manifest, format!("it does not name {MANIFEST}")));
         };
@@ -65,11 +62,11 @@ impl Loaded {
             Some(_) => &[DIGESTS],
             None => &[MANIFEST, DIGESTS],
         };
-        if stated != hash {
+        if stated != blake3::hash(&bytes) {
             let what = format!("{MANIFEST} does not have the digest that {DIGESTS} states");
             return Err(contradiction(&dir, changed, &what));
         }
-        let manifest = match manifest {
+        let manifest = match Manifest::parse(&bytes) {
             Err(e @ Error::Integrity(_)) => return Err(damaged(&dir, MANIFEST, &e)),
             other => other?,
         };
@@ -147,15 +144,6 @@ impl Loaded {
             .filter(|(_, _, name)| !name.contains('/'))
             .map(|(f, digest, _)| (f, digest))
     }
-}
-
-/// Not in the pool of rayon: whoever loads must not wait for what others do there.
-fn beside<A: Send, B>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B) -> (A, B) {
-    std::thread::scope(|scope| {
-        let a = scope.spawn(a);
-        let b = b();
-        (a.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), b)
-    })
 }
 
 /// Whether both manifests are of the same files.
