@@ -4,12 +4,12 @@ mod many;
 
 use std::hint::black_box;
 
-use cowlog::log::{IndexBuilder, parse_offset_index, parse_time_index};
+use cowlog::log::{parse_offset_index, parse_time_index};
 use cowlog::store::{DigestList, Manifest};
 use cowlog::{Batch, Log, LogConfig};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-use many::{batch, directory, log_of, manager, rounds, segments, sizes};
+use many::{batch, directory, indexes, log_of, manager, rounds, segments, sizes};
 
 fn parse_batch(c: &mut Criterion) {
     let mut group = c.benchmark_group("batch");
@@ -23,14 +23,7 @@ fn parse_batch(c: &mut Criterion) {
 fn parse_index(c: &mut Criterion) {
     let mut group = c.benchmark_group("index");
     for n in sizes(&[1_000], &[1_000, 100_000]) {
-        let (one, mut builder) = (batch(), IndexBuilder::new(0, 1));
-        for offset in 0..n as u64 {
-            let mut header = *one.header();
-            header.base_offset = offset as i64;
-            header.max_timestamp += offset as i64;
-            builder.add(offset * one.as_bytes().len() as u64, &header);
-        }
-        let bytes = builder.finish();
+        let bytes = indexes(n as u64);
         group.throughput(Throughput::Elements(n as u64));
         group.bench_function(BenchmarkId::new("offsets", n), |b| {
             b.iter(|| parse_offset_index(black_box(&bytes.offset)))

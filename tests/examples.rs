@@ -1,13 +1,20 @@
 //! The examples do what they say, and leave nothing behind.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 fn run(example: &str) -> String {
     let temp = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "-q", "--example", example]).env("TMPDIR", temp.path());
-    // The tests' own build: nothing is built twice, nor in another directory. What cargo tells a test of its package would make
+    // The tests' own build, in the directory of its profile: nothing is built twice.
+    let this = std::env::current_exe().unwrap();
+    let profile = this.ancestors().nth(2).and_then(Path::file_name).unwrap();
+    if profile != "debug" {
+        command.arg("--profile").arg(profile);
+    }
+    // What cargo tells a test of its package would make
     // build scripts run anew, and all that depends on them be built once more.
     let told = ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_"];
     for (name, _) in std::env::vars_os() {

@@ -8,8 +8,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
-# A reference whose middle half of runs lies further apart than this, relative to its median, tells nothing.
+# Figures whose middle half lies further apart than this, relative to their median, tell nothing.
 NOISE_BOUND = 0.20
+# How many times as many runs such figures get at the most.
+PATIENCE = 2
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("COWLOG_", "RESTIC_"))} | {"LC_ALL": "C"}
 
@@ -76,10 +78,15 @@ def drop_caches():
         control.write("3\n")
 
 
-def interleaved(contenders, runs, place, cold=False, warm_up=True) -> dict:
-    """A B C A B C …: the samples of each. The filesystem has nothing left to write when one begins."""
+def interleaved(contenders, runs, place, cold=False) -> dict:
+    """A B C A B C …: the samples of each. The filesystem has nothing left to write when one begins.
+
+    Where the ratio of one to the first is noisy all are run more often, whatever the ratio is.
+    """
     samples = {c.name: [] for c in contenders}
-    for turn in range(-1 if warm_up and not cold else 0, runs):
+    for turn in range(0 if cold else -1, PATIENCE * runs):
+        if turn >= runs and settled([samples[c.name] for c in contenders if c.at_most is None]):
+            break
         for c in contenders:
             if c.at_most is not None and not 0 <= turn < c.at_most:
                 continue
@@ -94,19 +101,21 @@ def interleaved(contenders, runs, place, cold=False, warm_up=True) -> dict:
     return samples
 
 
+def settled(samples) -> bool:
+    """Whether the middle half of the ratios of each to the first lies close enough together."""
+    first, *others = samples
+    return all(spread([a.wall / b.wall for a, b in zip(first, of)]) <= NOISE_BOUND for of in others)
+
+
 @dataclass
 class Figure:
     """A measured value with the least and the most of all runs."""
     value: float
     least: float
     most: float
-    noise: float = 0.0  # of the reference
+    noise: float = 0.0
     runs: int = 1
     cpu: Optional[float] = None  # the same of the processor time, where that was measured
-
-    @property
-    def noisy(self):
-        return self.noise > NOISE_BOUND
 
 
 def spread(values) -> float:
@@ -117,8 +126,8 @@ def spread(values) -> float:
     return (high - low) / middle if middle else 0.0
 
 
-def figure(values) -> Figure:
-    return Figure(statistics.median(values), min(values), max(values), spread(values), len(values))
+def figure(values, cpu=None) -> Figure:
+    return Figure(statistics.median(values), min(values), max(values), spread(values), len(values), cpu)
 
 
 def ratio(ours, theirs, of=lambda sample: sample.wall) -> Figure:
@@ -126,8 +135,7 @@ def ratio(ours, theirs, of=lambda sample: sample.wall) -> Figure:
     cpu = [statistics.median(s.cpu for s in samples) for samples in (ours, theirs)]
     ours, theirs = [of(s) for s in ours], [of(s) for s in theirs]
     pairs = [a / b for a, b in zip(ours, theirs) if b > 0]
-    return Figure(statistics.median(pairs), min(pairs), max(pairs), spread(theirs), len(pairs),
-                  cpu[0] / cpu[1] if all(cpu) else None)
+    return figure(pairs, cpu[0] / cpu[1] if all(cpu) else None)
 
 
 @dataclass

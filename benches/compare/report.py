@@ -7,7 +7,7 @@ import subprocess
 from datetime import datetime, timezone
 
 from goals import GOALS
-from measure import NOISE_BOUND, figure
+from measure import NOISE_BOUND, PATIENCE, figure
 from places import TITLES
 
 
@@ -45,12 +45,13 @@ def cell(goal, found, kind):
     text = goal.show(result.value)
     if result.most > result.least:
         text += f" ({goal.show(result.least)}–{goal.show(result.most)})"
+    if result.cpu:
+        text += f", CPU {goal.show(result.cpu)}"
     limit = goal.limit_on(kind)
     if limit is None:
         return text
-    if result.noisy:
-        cpu = f", CPU {goal.show(result.cpu)}" if result.cpu else ""
-        return f"{text}, too noisy ({result.noise:.0%}{cpu})"
+    if goal.untold(result, kind):
+        return f"{text}, too noisy ({result.noise:.0%})"
     return f"{text}, {'met' if goal.met(result, kind) else '**not met**'}"
 
 
@@ -80,10 +81,11 @@ def write(path, tree, cowlog, command, sizes, runs, loads, image_dir, results):
         "# Performance",
         "",
         f"Measured by `{command}`, which writes this page.",
-        f"Ratios are medians of the ratios of {runs} runs each, taken in turns (A B C A B C …), with the least and the most in",
-        "brackets; 1.00 is the time of what stands behind the slash. Where the middle half of the reference's runs spreads over more",
-        f"than {NOISE_BOUND:.0%} of its median, the cell says *too noisy* to tell, how much it spreads, and the ratio of the processor times. Everything ran on filesystems of",
-        "their own on loop devices, on trees that are equal byte for byte.",
+        f"Ratios are medians of the ratios of {runs} runs each that followed one another, taken in turns (A B C A B C …), with the least and the",
+        "most in brackets; 1.00 is the time of what stands behind the slash, *CPU* the ratio of the processor times. Where the middle half of the",
+        f"ratios spreads over more than {NOISE_BOUND:.0%} of their median, up to {PATIENCE} times as many runs were taken; where it still does, and not all",
+        "of them are on one side of the goal, the cell says *too noisy* to tell. Everything ran on filesystems of their own on loop devices, on trees",
+        "that are equal byte for byte.",
         "",
         "| | |", "|---|---|",
         f"| date | {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC |",

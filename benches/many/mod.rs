@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cowlog::log::{IndexBuilder, IndexBytes};
 use cowlog::{Batch, BatchBuilder, Log, SnapshotConfig, SnapshotManager};
 use criterion::Criterion;
 use tempfile::TempDir;
@@ -34,8 +35,29 @@ pub fn directory() -> TempDir {
 
 /// One record, about 1 KiB.
 pub fn batch() -> Batch {
+    batch_at(0)
+}
+
+/// The same at another offset, a millisecond later for each.
+pub fn batch_at(offset: u64) -> Batch {
     let value: Vec<u8> = (0..940u32).map(|i| (i * 7 % 251) as u8).collect();
-    BatchBuilder::new().record(1_735_998_123_000, Some(b"key"), Some(&value)).build().unwrap()
+    let time = 1_735_998_123_000 + offset as i64;
+    let built = BatchBuilder::new().record(time, Some(b"key"), Some(&value)).build().unwrap();
+    let mut bytes = built.as_bytes().to_vec();
+    bytes[..8].copy_from_slice(&offset.to_be_bytes()); // the CRC does not cover it
+    Batch::from_bytes(bytes).unwrap()
+}
+
+/// Of a segment of so many batches, with an entry for each.
+pub fn indexes(batches: u64) -> IndexBytes {
+    let (one, mut builder) = (batch(), IndexBuilder::new(0, 1));
+    for offset in 0..batches {
+        let mut header = *one.header();
+        header.base_offset += offset as i64;
+        header.max_timestamp += offset as i64;
+        builder.add(offset * one.as_bytes().len() as u64, &header);
+    }
+    builder.finish()
 }
 
 /// A closed log of so many segments of one batch. Only the first is written by a log: it would sync each of them.
@@ -44,11 +66,8 @@ pub fn log_of(dir: &TempDir, segments: usize) -> PathBuf {
     let mut log = Log::open(&path).unwrap();
     log.append(batch()).unwrap();
     log.close().unwrap();
-    let bytes = fs::read(path.join(format!("{:020}.log", 0))).unwrap();
     for base in 1..segments as u64 {
-        let mut moved = bytes.clone();
-        moved[..8].copy_from_slice(&base.to_be_bytes());
-        write_segment(&path, base, &moved);
+        write_segment(&path, base, batch_at(base).as_bytes());
     }
     path
 }
