@@ -14,8 +14,7 @@ fn run(example: &str) -> String {
     if profile != "debug" {
         command.arg("--profile").arg(profile);
     }
-    // What cargo tells a test of its package would make
-    // build scripts run anew, and all that depends on them be built once more.
+    // What cargo tells a test of its package would make build scripts run anew, and all that depends on them be built once more.
     let told = ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_"];
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| told.iter().any(|it| name.starts_with(it))) {

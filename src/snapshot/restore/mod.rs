@@ -130,8 +130,7 @@ impl SnapshotManager {
         observer.phase("restore", planned.len() as u64, bytes);
         let to_dirs = make_dirs(loaded, target)?;
         let take = options.take && !reflink;
-        let sync = planned.len() <= MANY;
-        let job = Job { loaded, from: &dirs, to: &to_dirs, reflink, take, verified, sync, observer };
+        let job = Job { loaded, from: &dirs, to: &to_dirs, reflink, take, verified, observer };
         let outcomes: Vec<Result<Done>> = planned.par_iter().map(|p| job.put(p)).collect();
         let mut damage = Vec::new();
         let mut methods = BTreeMap::new();
@@ -170,9 +169,7 @@ impl SnapshotManager {
                 Err(e) => observer.warn(&format!("what a broker will do to it could not be foreseen: {e}")),
             }
         }
-        if !sync {
-            target.sync_filesystem()?;
-        }
+        make_durable(&planned, &to_dirs)?;
         not_restored.extend(finish_dirs(loaded, &to_dirs)?);
         observer.check()?;
         let data = loaded.manifest.source.kind == SourceKind::Data;
@@ -201,9 +198,6 @@ impl SnapshotManager {
     }
 }
 
-/// Of more files one sync of the filesystem is cheaper than one of each.
-const MANY: usize = 500;
-
 /// What was made, and its logs as they are there.
 pub(in crate::snapshot) struct Filled {
     pub(in crate::snapshot) restored: Restored,
@@ -218,8 +212,6 @@ pub(in crate::snapshot) struct Job<'a> {
     pub(in crate::snapshot) reflink: bool,
     pub(in crate::snapshot) take: bool,
     pub(in crate::snapshot) verified: bool,
-    /// Each file is durable when it is done: while one waits for the disk others are read, hashed and written.
-    pub(in crate::snapshot) sync: bool,
     pub(in crate::snapshot) observer: &'a Observer,
 }
 
@@ -260,9 +252,6 @@ impl Job<'_> {
             mtime: file.mtime,
             xattrs: file.xattrs.clone(),
         })?;
-        if self.sync {
-            output.sync()?;
-        }
         self.observer.advance(1, 0);
         Ok(Done::Right(method, denied))
     }
@@ -334,6 +323,21 @@ pub(in crate::snapshot) fn make_dirs<'a>(loaded: &'a Loaded, target: &Dir) -> Re
         }
     }
     Ok(dirs)
+}
+
+/// Serially, or all at once where there are many.
+fn make_durable(planned: &[Planned<'_>], dirs: &BTreeMap<&str, Dir>) -> Result<()> {
+    const MANY: usize = 500;
+    if planned.len() > MANY
+        && let Some(root) = dirs.get("")
+    {
+        return root.sync_filesystem();
+    }
+    for p in planned {
+        let (dir, name) = split(dirs, &p.to)?;
+        dir.open_file(name, Open::Read)?.sync()?;
+    }
+    Ok(())
 }
 
 /// Attributes last, since every new name moves a directory's mtime.

@@ -27,7 +27,7 @@ impl VerifiedSnapshot {
         let reflink = can_reflink(loaded, &from, scratch.dir())?;
         let to = make_dirs(loaded, scratch.dir())?;
         let observer = &Observer::default();
-        let job = Job { loaded, from: &from, to: &to, reflink, take: false, verified: true, sync: false, observer };
+        let job = Job { loaded, from: &from, to: &to, reflink, take: false, verified: true, observer };
         for planned in plan::whole(loaded) {
             if let Done::Damaged(damage) = job.put(&planned)? {
                 let changed = IntegrityError::new(loaded.dir.path(), "it has changed since it was verified");
