@@ -11,7 +11,7 @@ from typing import Callable, Optional
 # Figures whose middle half lies further apart than this, relative to their median, tell nothing.
 NOISE_BOUND = 0.20
 # How many times as many runs such figures get at the most.
-PATIENCE = 2
+PATIENCE = 1.5
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("COWLOG_", "RESTIC_"))} | {"LC_ALL": "C"}
 
@@ -84,7 +84,7 @@ def interleaved(contenders, runs, place, cold=False) -> dict:
     Where the ratio of one to the first is noisy all are run more often, whatever the ratio is.
     """
     samples = {c.name: [] for c in contenders}
-    for turn in range(0 if cold else -1, PATIENCE * runs):
+    for turn in range(0 if cold else -1, int(PATIENCE * runs)):
         if turn >= runs and settled([samples[c.name] for c in contenders if c.at_most is None]):
             break
         for c in contenders:
