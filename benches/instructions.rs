@@ -72,7 +72,7 @@ fn catalogue() -> Catalogue {
     catalogue
 }
 
-#[library_benchmark(config = at_most(378_000))]
+#[library_benchmark(config = at_most(405_000))]
 #[bench::of_256(segment())]
 fn scan_batches(bytes: Vec<u8>) -> ScanEnd {
     let mut scan = BatchScanner::new(0);
@@ -80,7 +80,7 @@ fn scan_batches(bytes: Vec<u8>) -> ScanEnd {
     scan.finish()
 }
 
-#[library_benchmark(config = at_most(468_000))]
+#[library_benchmark(config = at_most(600_000))]
 #[bench::of_256(segment(), indexes(BATCHES))]
 fn check_indexes(bytes: Vec<u8>, indexes: IndexBytes) -> u64 {
     let (mut scan, mut checker) =
@@ -89,61 +89,61 @@ fn check_indexes(bytes: Vec<u8>, indexes: IndexBytes) -> u64 {
     checker.finish().index_bytes
 }
 
-#[library_benchmark(config = at_most(973))]
+#[library_benchmark(config = at_most(1_090))]
 #[bench::of_1_kib(batch().as_bytes().to_vec())]
 fn parse_batch(bytes: Vec<u8>) -> Batch {
     Batch::from_bytes(black_box(bytes)).unwrap()
 }
 
-#[library_benchmark(config = at_most(490_000))]
+#[library_benchmark(config = at_most(599_000))]
 #[bench::of_10_000(indexes(10_000))]
 fn parse_offsets(indexes: IndexBytes) -> ParsedIndex<OffsetEntry> {
     parse_offset_index(black_box(&indexes.offset))
 }
 
-#[library_benchmark(config = at_most(649_000))]
+#[library_benchmark(config = at_most(621_000))]
 #[bench::of_10_000(indexes(10_000))]
 fn parse_times(indexes: IndexBytes) -> ParsedIndex<TimeEntry> {
     parse_time_index(black_box(&indexes.time))
 }
 
-#[library_benchmark(config = at_most(1_450_000))]
+#[library_benchmark(config = at_most(1_532_000))]
 #[bench::of_151_files(manifests().0)]
 fn write_manifest(manifest: Manifest) -> Vec<u8> {
     black_box(manifest).to_bytes().unwrap()
 }
 
-#[library_benchmark(config = at_most(1_780_000))]
+#[library_benchmark(config = at_most(1_909_000))]
 #[bench::of_151_files(manifests().0.to_bytes().unwrap())]
 fn read_manifest(bytes: Vec<u8>) -> Manifest {
     Manifest::parse(black_box(&bytes)).unwrap()
 }
 
-#[library_benchmark(config = at_most(531_000))]
+#[library_benchmark(config = at_most(782_000))]
 #[bench::of_151_files(manifests().1)]
 fn write_digests(digests: DigestList) -> Vec<u8> {
     black_box(digests).to_bytes()
 }
 
-#[library_benchmark(config = at_most(665_000))]
+#[library_benchmark(config = at_most(908_000))]
 #[bench::of_151_files(manifests().1.to_bytes())]
 fn read_digests(bytes: Vec<u8>) -> DigestList {
     DigestList::parse(black_box(&bytes)).unwrap()
 }
 
-#[library_benchmark(config = at_most(32_000_000))]
+#[library_benchmark(config = at_most(35_100_000))]
 #[bench::of_1000(catalogue())]
 fn write_catalogue(catalogue: Catalogue) -> Vec<u8> {
     black_box(catalogue).to_bytes().unwrap()
 }
 
-#[library_benchmark(config = at_most(49_200_000))]
+#[library_benchmark(config = at_most(54_200_000))]
 #[bench::of_1000(catalogue().to_bytes().unwrap())]
 fn read_catalogue(bytes: Vec<u8>) -> Catalogue {
     Catalogue::parse(black_box(&bytes)).unwrap()
 }
 
-#[library_benchmark(config = at_most(8_210_000))]
+#[library_benchmark(config = at_most(9_720_000))]
 #[bench::unchanged_151_files(snapped())]
 fn create(of: Snapped) -> Snapped {
     let made = black_box(&of.snapshots).create().force(true).run().unwrap();
@@ -151,13 +151,13 @@ fn create(of: Snapped) -> Snapped {
     of
 }
 
-#[library_benchmark(config = at_most(4_990_000))]
+#[library_benchmark(config = at_most(5_710_000))]
 #[bench::of_151_files(snapped())]
 fn verify(of: Snapped) -> (bool, Snapped) {
     (black_box(&of.snapshots).verify("latest", Level::Full).unwrap().ok, of)
 }
 
-#[library_benchmark(config = at_most(105_000))]
+#[library_benchmark(config = at_most(121_400))]
 #[bench::of_151_files(snapped())]
 fn list(of: Snapped) -> (usize, Snapped) {
     (black_box(&of.snapshots).list().unwrap().len(), of)
