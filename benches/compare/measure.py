@@ -10,8 +10,6 @@ from typing import Callable, Optional
 
 # Figures whose middle half lies further apart than this, relative to their median, tell nothing.
 NOISE_BOUND = 0.20
-# How many times as many runs such figures get at the most.
-PATIENCE = 1.5
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("COWLOG_", "RESTIC_"))} | {"LC_ALL": "C"}
 
@@ -79,14 +77,9 @@ def drop_caches():
 
 
 def interleaved(contenders, runs, place, cold=False) -> dict:
-    """A B C A B C …: the samples of each. The filesystem has nothing left to write when one begins.
-
-    Where the ratio of one to the first is noisy all are run more often, whatever the ratio is.
-    """
+    """A B C A B C …: the samples of each. The filesystem has nothing left to write when one begins."""
     samples = {c.name: [] for c in contenders}
-    for turn in range(0 if cold else -1, int(PATIENCE * runs)):
-        if turn >= runs and settled([samples[c.name] for c in contenders if c.at_most is None]):
-            break
+    for turn in range(0 if cold else -1, runs):
         for c in contenders:
             if c.at_most is not None and not 0 <= turn < c.at_most:
                 continue
@@ -99,12 +92,6 @@ def interleaved(contenders, runs, place, cold=False) -> dict:
             if turn >= 0:
                 samples[c.name].append(sample)
     return samples
-
-
-def settled(samples) -> bool:
-    """Whether the middle half of the ratios of each to the first lies close enough together."""
-    first, *others = samples
-    return all(spread([a.wall / b.wall for a, b in zip(first, of)]) <= NOISE_BOUND for of in others)
 
 
 @dataclass

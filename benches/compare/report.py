@@ -7,7 +7,7 @@ import subprocess
 from datetime import datetime, timezone
 
 from goals import GOALS
-from measure import NOISE_BOUND, PATIENCE, figure
+from measure import NOISE_BOUND, figure
 from places import TITLES
 
 
@@ -83,9 +83,8 @@ def write(path, tree, cowlog, command, sizes, runs, loads, image_dir, results):
         f"Measured by `{command}`, which writes this page.",
         f"Ratios are medians of the ratios of {runs} runs each that followed one another, taken in turns (A B C A B C …), with the least and the",
         "most in brackets; 1.00 is the time of what stands behind the slash, *CPU* the ratio of the processor times. Where the middle half of the",
-        f"ratios spreads over more than {NOISE_BOUND:.0%} of their median, up to {PATIENCE} times as many runs were taken; where it still does, and not all",
-        "of them are on one side of the goal, the cell says *too noisy* to tell. Everything ran on filesystems of their own on loop devices, on trees",
-        "that are equal byte for byte.",
+        f"ratios spreads over more than {NOISE_BOUND:.0%} of their median, and not all of them are on one side of the goal, the cell says *too noisy*",
+        "to tell. Everything ran on filesystems of their own on loop devices, on trees that are equal byte for byte.",
         "",
         "| | |", "|---|---|",
         f"| date | {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC |",
