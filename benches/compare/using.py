@@ -72,9 +72,9 @@ def restore(place, sizes, runs, found):
             Contender("b3sum --no-mmap", lambda: execute(["b3sum", "--no-mmap", *data_files(snapshot)])),
         ], runs, place.root)
         found.table(f"restore by reflink, {sizes.big >> 20:,} MiB in 64 segments, cached", samples)
-        ours, mapped, read = samples.values()
-        found.goals["restore-reflink"] = ratio(ours, mapped)
-        found.goals["restore-reflink-read"] = ratio(ours, read)
+        restored, mapped, read = samples.values()
+        found.goals["restore-reflink"] = ratio(restored, mapped)
+        found.goals["restore-reflink-read"] = ratio(restored, read)
     copy = ["cp", "-a", "--reflink=never", snapshot, target]
     samples = interleaved([
         Contender("cowlog restore --method copy", ours("copy"), remove),
