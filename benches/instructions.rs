@@ -80,7 +80,7 @@ fn scan_batches(bytes: Vec<u8>) -> ScanEnd {
     scan.finish()
 }
 
-#[library_benchmark(config = at_most(600_000))]
+#[library_benchmark(config = at_most(507_000))]
 #[bench::of_256(segment(), indexes(BATCHES))]
 fn check_indexes(bytes: Vec<u8>, indexes: IndexBytes) -> u64 {
     let (mut scan, mut checker) =

@@ -36,7 +36,6 @@ fn restored(fixture: &str, temp: &Path, root: &Path) -> std::path::PathBuf {
     target
 }
 
-/// What a consumer gets, up to the ends of the original: a broker appends markers to transactions that time out.
 /// With a coordinator that does not end an open transaction some seconds later, which adds a record to its log.
 fn start(node: &Node) {
     let mut settings = fs::OpenOptions::new().append(true).open(node.0.join("server.properties")).unwrap();
@@ -44,6 +43,7 @@ fn start(node: &Node) {
     kit(&["start", node.path()]);
 }
 
+/// What a consumer gets, up to the ends of the original: a broker appends markers to transactions that time out.
 fn sum_like(node: &Node, fixture: &str) -> Vec<Value> {
     let like = fixtures::data().join(format!("oracle/{fixture}.sum.jsonl"));
     node.client(&["sum", &format!("like={}", like.display())])

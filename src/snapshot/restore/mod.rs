@@ -328,9 +328,8 @@ pub(in crate::snapshot) fn make_dirs<'a>(loaded: &'a Loaded, target: &Dir) -> Re
 /// One by one, or all at once where there are many, which waits for what others have written, too. To sync a copy takes milliseconds
 /// more than that of all of them, to sync a reflink less than one.
 fn make_durable(planned: &[Planned<'_>], dirs: &BTreeMap<&str, Dir>, reflink: bool) -> Result<()> {
-    const MANY_COPIES: usize = 32;
-    const MANY_REFLINKS: usize = 500;
-    if planned.len() > if reflink { MANY_REFLINKS } else { MANY_COPIES }
+    let few = if reflink { 500 } else { 32 };
+    if planned.len() > few
         && let Some(root) = dirs.get("")
     {
         return root.sync_filesystem();
