@@ -62,6 +62,10 @@ fn a_running_job_is_shown_and_cancelled() {
             break;
         }
         assert!(attempt < 10, "it is always faster");
+        // A dialog that was told that the job has ended stays, and covers what is below it.
+        if page.count("dialog-cancel") > 0 {
+            page.click("dialog-cancel");
+        }
         page.go_to_source(SOURCE);
     }
     page.says("finished-job", "cancelled");
