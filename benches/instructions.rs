@@ -8,7 +8,6 @@
 
 #![allow(missing_docs)] // of what the macros make
 
-#[allow(dead_code)]
 mod many;
 
 use std::hint::black_box;

@@ -1,5 +1,7 @@
 //! Logs of many segments, and how large they are.
 
+#![allow(dead_code)] // no bench uses all of it
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
