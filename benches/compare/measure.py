@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import time
@@ -12,6 +13,19 @@ from typing import Callable, Optional
 NOISE_BOUND = 0.20
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("COWLOG_", "RESTIC_"))} | {"LC_ALL": "C"}
+
+
+def interrupt_once():
+    """Makes what ends a program a KeyboardInterrupt, but the first time only: what was mounted is unmounted in peace."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+    def interrupted(*_):
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupted)
 
 
 class Failed(Exception):
