@@ -6,10 +6,12 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use cowlog::fs::{Dir, Open};
 use cowlog::log::scan;
+use cowlog::observe::{Event, Observer};
 use cowlog::{Batch, BatchBuilder, Log, LogConfig, LogReader, SnapshotConfig, SnapshotManager};
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -22,6 +24,7 @@ fn main() -> Done {
         ["make", dir, segments, bytes] => make(Path::new(dir), segments.parse()?, bytes.parse()?),
         ["records", dir, segments, bytes] => records(Path::new(dir), segments.parse()?, bytes.parse()?),
         ["fill", dir, snapshots] => fill(Path::new(dir), snapshots.parse()?),
+        ["delete", dir, id] => delete(Path::new(dir), id),
         ["original", source, target] => original(Path::new(source), Path::new(target)),
         ["append", dir, batches] => append(Path::new(dir), batches.parse()?),
         ["write", file, batches] => write(Path::new(file), batches.parse()?),
@@ -30,7 +33,7 @@ fn main() -> Done {
         ["read", dir] => read_plain(Path::new(dir)),
         ["memory", program, ref args @ ..] => memory(program, args),
         ["writer", dir, seconds] => writer(Path::new(dir), seconds.parse()?),
-        _ => Err("helper make|records|fill|original|append|write|batches|scan|read|memory|writer ARGS".into()),
+        _ => Err("helper make|records|fill|delete|original|append|write|batches|scan|read|memory|writer ARGS".into()),
     }
 }
 
@@ -99,6 +102,21 @@ fn fill(dir: &Path, snapshots: usize) -> Done {
     Ok(())
 }
 
+/// Says when the deletion was decided and durable, and when the files were gone.
+fn delete(dir: &Path, id: &str) -> Done {
+    let (started, decided) = (Instant::now(), Arc::new(OnceLock::new()));
+    let told = decided.clone();
+    let observer = Observer::new(move |event| {
+        if matches!(event, Event::Phase { name: "delete", .. }) {
+            let _ = told.set(started.elapsed().as_secs_f64());
+        }
+    });
+    SnapshotManager::open_with(dir, SnapshotConfig { observer, ..SnapshotConfig::default() })?.delete(id)?;
+    let decided = decided.get().ok_or("it was never decided")?;
+    println!("{{\"decided\":{decided},\"seconds\":{}}}", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
 /// Every file copied and synced by itself, then one JSON document that names them all.
 fn original(source: &Path, target: &Path) -> Done {
     fs::create_dir(target)?;
@@ -137,7 +155,7 @@ fn write(path: &Path, batches: usize) -> Done {
     let mut file = File::create_new(path)?;
     let started = Instant::now();
     for _ in 0..batches {
-        file.write_all(one.clone().as_bytes())?;
+        file.write_all(one.as_bytes())?;
     }
     took(started)
 }

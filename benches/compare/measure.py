@@ -77,7 +77,6 @@ class Contender:
     measured: Callable[[], Sample]
     after: Callable[[Sample], None] = lambda sample: None
     before: Callable[[], None] = lambda: None
-    at_most: Optional[int] = None
 
 
 def settle(path):
@@ -91,12 +90,11 @@ def drop_caches():
 
 
 def interleaved(contenders, runs, place, cold=False) -> dict:
-    """A B C A B C …: the samples of each. The filesystem has nothing left to write when one begins."""
+    """A B C C B A A B C …, so that none always comes behind the same other: the samples of each, without those of a first turn where
+    caches are to be warm. The filesystem has nothing left to write when one begins."""
     samples = {c.name: [] for c in contenders}
     for turn in range(0 if cold else -1, runs):
-        for c in contenders:
-            if c.at_most is not None and not 0 <= turn < c.at_most:
-                continue
+        for c in contenders if turn % 2 == 0 else reversed(contenders):
             c.before()
             settle(place)
             if cold:
@@ -132,7 +130,7 @@ def figure(values, cpu=None) -> Figure:
 
 
 def ratio(ours, theirs, of=lambda sample: sample.wall) -> Figure:
-    """The median of the ratios of runs that followed each other."""
+    """The median of the ratios of runs of the same turn."""
     cpu = [statistics.median(s.cpu for s in samples) for samples in (ours, theirs)]
     ours, theirs = [of(s) for s in ours], [of(s) for s in theirs]
     pairs = [a / b for a, b in zip(ours, theirs) if b > 0]

@@ -29,8 +29,11 @@ def gibibytes_of_memory():
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30)
 
 
-def versions(tree, cowlog):
-    commit = first_line("git", "-C", tree, "describe", "--always", "--dirty") or "unknown"
+def commit_of(tree):
+    return first_line("git", "-C", tree, "describe", "--always", "--dirty") or "unknown"
+
+
+def versions(commit, cowlog):
     found = {"cowlog": f"{first_line(cowlog, '--version')}, commit {commit}"}
     for program, option in [("cp", "--version"), ("b3sum", "--version"), ("rsync", "--version"),
                             ("restic", "version"), ("strace", "--version"), ("rustc", "--version")]:
@@ -75,13 +78,13 @@ def milliseconds(samples, of):
 OFFSITE = "## Copies elsewhere"
 
 
-def write(path, tree, cowlog, command, sizes, runs, loads, image_dir, results):
+def write(path, commit, cowlog, command, sizes, runs, loads, image_dir, results):
     kinds = list(results)
     lines = [
         "# Performance",
         "",
         f"Measured by `{command}`, which writes this page.",
-        f"Ratios are medians of the ratios of {runs} runs each that followed one another, taken in turns (A B C A B C …), with the least and the",
+        f"Ratios are medians of the ratios of {runs} runs each, taken in turns (A B C C B A A B C …), with the least and the",
         "most in brackets; 1.00 is the time of what stands behind the slash, *CPU* the ratio of the processor times. Where the middle half of the",
         f"ratios spreads over more than {NOISE_BOUND:.0%} of their median, and not all of them are on one side of the goal, the cell says *too noisy*",
         "to tell. Everything ran on filesystems of their own on loop devices, on trees that are equal byte for byte.",
@@ -93,7 +96,7 @@ def write(path, tree, cowlog, command, sizes, runs, loads, image_dir, results):
         f"| kernel | {platform.system()} {platform.release()} |",
         f"| images on | {first_line('findmnt', '-no', 'FSTYPE', '-T', image_dir) or 'unknown'} |",
     ]
-    lines += [f"| {name} | {version or 'not installed'} |" for name, version in versions(tree, cowlog).items()]
+    lines += [f"| {name} | {version or 'not installed'} |" for name, version in versions(commit, cowlog).items()]
     lines += [
         f"| sizes | {sizes.segments:,} segments are {3 * sizes.segments:,} files; large sets are {sizes.big >> 20:,} MiB "
         f"in 64 segments; many snapshots are {sizes.snapshots:,}; the largest log has {3 * sizes.growth[-1]:,} files; "
