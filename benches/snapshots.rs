@@ -10,7 +10,7 @@ use std::time::Duration;
 use cowlog::snapshot::{At, Budget, Detach, ForkOptions, Level, Policy, RestoreOptions};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-use many::{directory, log_of, manager, rounds, segments, sizes, write_segment};
+use many::{directory, inheritable, log_of, manager, rounds, segments, sizes, write_segment};
 
 fn create(c: &mut Criterion) {
     let dir = directory();
@@ -22,7 +22,7 @@ fn create(c: &mut Criterion) {
         let delete = |id: String| drop(snaps.delete(&id).unwrap());
         group.throughput(Throughput::Elements(3 * n as u64));
         group.bench_function(BenchmarkId::new("first", n), |b| b.iter_custom(|times| rounds(times, take, delete)));
-        take();
+        inheritable(&snaps);
         group.bench_function(BenchmarkId::new("unchanged", n), |b| b.iter_custom(|times| rounds(times, take, delete)));
         let bytes = fs::read(log.join(format!("{:020}.log", 0))).unwrap();
         let mut base = n as u64;
@@ -194,7 +194,7 @@ fn concurrent(c: &mut Criterion) {
     for n in segments() {
         let log = log_of(&dir, n);
         let snaps = manager(&log);
-        let first = snaps.create().run().unwrap().snapshot.id;
+        let first = inheritable(&snaps);
         group.throughput(Throughput::Elements(4 * 3 * n as u64));
         group.bench_function(BenchmarkId::from_parameter(n), |b| {
             let four = || {

@@ -62,6 +62,16 @@ pub fn indexes(batches: u64) -> IndexBytes {
     builder.finish()
 }
 
+/// Takes a snapshot from which the next one inherits everything: a file's younger times are not believed.
+pub fn inheritable(snaps: &SnapshotManager) -> String {
+    std::thread::sleep(Duration::from_millis(2_500));
+    let first = snaps.create().run().unwrap().snapshot.id;
+    let next = snaps.create().run().unwrap();
+    assert_eq!(next.bytes_hashed, 0, "it inherits");
+    snaps.delete(&next.snapshot.id).unwrap();
+    first
+}
+
 /// A closed log of so many segments of one batch. Only the first is written by a log: it would sync each of them.
 pub fn log_of(dir: &TempDir, segments: usize) -> PathBuf {
     let path = dir.path().join(format!("log-{segments}"));

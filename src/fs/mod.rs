@@ -4,6 +4,7 @@
 //! a power cut and failing operations for tests. Everything above works with [`Dir`] and [`File`], which add
 //! the path to every error.
 
+mod buffer;
 mod clock;
 mod dir;
 mod extents;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use buffer::Buffer;
 pub use clock::Clock;
 #[cfg(feature = "offsite")]
 pub(crate) use clock::since_boot;

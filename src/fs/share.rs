@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
-use super::{Dir, File, Open, Stat};
+use super::{Buffer, Dir, File, Open, Stat};
 use crate::error::{Error, Result, ValidationError};
 use crate::observe::Observer;
 
@@ -222,7 +222,7 @@ pub(crate) fn copy_range(
     let len = range.end.saturating_sub(range.start);
     // As `cp` does. With 256 KiB ext4 took a third longer.
     const CHUNK: u64 = 128 * 1024;
-    let mut buf = vec![0; usize::try_from(CHUNK.min(len.max(1))).unwrap_or(1)];
+    let mut buf = Buffer::new(usize::try_from(CHUNK.min(len.max(1))).unwrap_or(1));
     let mut at = 0;
     while at < len {
         observer.check()?;

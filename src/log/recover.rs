@@ -10,7 +10,7 @@ use super::scan::{Stop, scan, scan_until};
 use super::segment::{SegmentEntry, SegmentFile};
 use super::window::Headers;
 use crate::error::{Error, IntegrityError, Result};
-use crate::fs::{Dir, File, Open, Rename, clone_or_copy, copy_range, replace_file};
+use crate::fs::{Buffer, Dir, File, Open, Rename, clone_or_copy, copy_range, replace_file};
 use crate::observe::Observer;
 
 /// The segment that is appended to.
@@ -122,7 +122,7 @@ pub(super) fn activate(
 /// Writes bytes of a file over themselves.
 fn rewrite(log: &File, from: u64, to: u64, observer: &Observer) -> Result<()> {
     const CHUNK: u64 = 256 * 1024;
-    let mut buf = vec![0; usize::try_from(CHUNK.min(to.saturating_sub(from))).unwrap_or(1)];
+    let mut buf = Buffer::new(usize::try_from(CHUNK.min(to.saturating_sub(from))).unwrap_or(1));
     let mut at = from;
     while at < to {
         observer.check()?;

@@ -9,7 +9,7 @@ use crc32c::crc32c_append;
 use super::header::{BatchError, BatchHeader};
 use super::index::{INDEX_INTERVAL, IndexBuilder, IndexBytes};
 use crate::error::Result;
-use crate::fs::File;
+use crate::fs::{Buffer, File};
 
 /// A batch whose CRC holds, and where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +152,7 @@ pub(super) fn read_chunks(
 ) -> Result<()> {
     const CHUNK: u64 = 256 * 1024;
     let to = to.min(file.len()?);
-    let mut buf = vec![0; usize::try_from(CHUNK.min(to.saturating_sub(from))).unwrap_or(0)];
+    let mut buf = Buffer::new(usize::try_from(CHUNK.min(to.saturating_sub(from))).unwrap_or(0));
     let mut at = from;
     while at < to {
         let want = usize::try_from((to - at).min(CHUNK)).unwrap_or(0);

@@ -3,13 +3,13 @@
 use super::header::{BatchError, BatchHeader};
 use super::scan::Stop;
 use crate::error::Result;
-use crate::fs::File;
+use crate::fs::{Buffer, File};
 
 /// A part of a file that was read ahead.
 #[derive(Debug)]
 pub(super) struct Window {
     ahead: usize,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     at: u64,
     filled: usize,
 }
@@ -17,7 +17,7 @@ pub(super) struct Window {
 impl Window {
     /// One that reads at least so many bytes at a time.
     pub(super) fn new(ahead: usize) -> Window {
-        Window { ahead, bytes: Vec::new(), at: 0, filled: 0 }
+        Window { ahead, bytes: Buffer::default(), at: 0, filled: 0 }
     }
 
     /// Before another file is read through it.
@@ -32,8 +32,11 @@ impl Window {
         let skip = match inside.filter(|skip| skip.saturating_add(len) <= self.filled) {
             Some(skip) => skip,
             None => {
-                self.bytes.resize(len.max(self.ahead), 0);
-                self.filled = file.read_at(&mut self.bytes, position)?;
+                let room = len.max(self.ahead);
+                if self.bytes.len() < room {
+                    self.bytes = Buffer::new(room);
+                }
+                self.filled = file.read_at(self.bytes.get_mut(..room).unwrap_or_default(), position)?;
                 self.at = position;
                 0
             }

@@ -10,7 +10,7 @@ use super::gate::Gate;
 use super::remote::Remote;
 use super::trouble::is_broken;
 use crate::error::{Damage, DamageKind, Error, IntegrityError, Result};
-use crate::fs::File;
+use crate::fs::{Buffer, File};
 use crate::store::FileManifest;
 
 /// What objects that are sent in one piece are not larger than; others are sent in parts of this size, or larger ones
@@ -65,7 +65,7 @@ impl Remote {
     ) -> Result<(Blob, u64)> {
         let _pass = gate.enter(memory(file.size));
         let input = open()?;
-        let mut chunk = vec![0; CHUNK.min(usize::try_from(file.size).unwrap_or(CHUNK)).max(1)];
+        let mut chunk = Buffer::new(CHUNK.min(usize::try_from(file.size).unwrap_or(CHUNK)).max(1));
         let mut filled = read_full(&input, &mut chunk, 0)?;
         let beginning = chunk.get(..filled).unwrap_or_default();
         let compressed = self.config.compression == Compression::Zstd && shrinks(beginning);

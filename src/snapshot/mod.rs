@@ -5,6 +5,7 @@ mod arrive;
 mod config;
 mod create;
 mod doctor;
+mod each;
 mod holding;
 mod inside;
 mod known;

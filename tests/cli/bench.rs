@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
@@ -31,6 +31,7 @@ fn as_json_it_is_one_value() {
     let ran = run(cowlog().arg("bench").arg(temp.path()).args(["--size", "16MiB", "--json"])).expect_code(0);
     let json = ran.json();
     assert!(json["bytes"].as_u64().unwrap() >= 16 << 20 && json["segments"].as_u64().unwrap() > 10, "{json}");
+    assert!(json["elapsed_ms"].as_f64().unwrap() < 60_000.0, "less than a minute: {json}");
     let results = json["results"].as_array().unwrap();
     let of = |method: &str| results.iter().find(|r| r["method"] == method).unwrap();
     for method in ["inherit", "hardlink", "copy"] {
@@ -62,6 +63,42 @@ fn interrupted_it_leaves_nothing_either() {
         Ran::from(child.wait_with_output().unwrap()).expect_error(130, "interrupted");
         assert_eq!(names(temp.path()), [""; 0], "{when}");
     }
+}
+
+/// A second signal ends the process at once; what is left then goes when the next one begins, unless that one still runs.
+#[test]
+fn what_a_killed_one_left_is_swept_by_the_next() {
+    let temp = tempfile::tempdir().unwrap();
+    let begun = || {
+        let mut command = cowlog();
+        command.arg("bench").arg(temp.path()).args(["--size", "64MiB", "--json"]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let before = names(temp.path());
+        let home = loop {
+            let new = names(temp.path()).into_iter().find(|home| !before.contains(home));
+            match new.filter(|home| temp.path().join(home).join("log-0").exists()) {
+                Some(home) => break home,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        (child, home)
+    };
+    let (mut killed, left) = begun();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let (running, busy) = begun();
+    // Both are old enough, and nothing makes the one that still runs younger.
+    signal(&running, Signal::SIGSTOP);
+    let old = SystemTime::now() - Duration::from_secs(60);
+    for home in [&left, &busy] {
+        fs::File::open(temp.path().join(home)).unwrap().set_modified(old).unwrap();
+    }
+    run(cowlog().arg("bench").arg(temp.path()).args(["--size", "16MiB", "--json"])).expect_code(0);
+    assert_eq!(names(temp.path()), [busy]);
+    signal(&running, Signal::SIGTERM);
+    signal(&running, Signal::SIGCONT);
+    running.wait_with_output().unwrap();
+    assert_eq!(names(temp.path()), [""; 0]);
 }
 
 #[test]

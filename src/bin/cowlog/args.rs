@@ -268,9 +268,9 @@ pub struct Bench {
     /// A directory on that disk; what is made in it is removed again
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
-    /// How large a log to measure on, at least 16MiB; six times as much must be free
-    #[arg(long, value_name = "SIZE", value_parser = parse_log_size, default_value = "256MiB")]
-    pub size: u64,
+    /// How large a log to measure on, at least 16MiB; six times as much must be free [default: 256MiB, less on a slow disk]
+    #[arg(long, value_name = "SIZE", value_parser = parse_log_size)]
+    pub size: Option<u64>,
 }
 
 #[derive(Debug, Args)]

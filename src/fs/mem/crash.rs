@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex};
 
 use super::node::{Content, Names, Node, NodeId};
@@ -95,6 +96,30 @@ impl Image {
             }
         }
     }
+
+    /// Of all that can be reached from the root, inodes included: equal ones come back as equal filesystems.
+    fn digest(&self, directories: &BTreeSet<NodeId>) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        let (mut seen, mut next) = (BTreeSet::new(), vec![self.root]);
+        while let Some(dir) = next.pop() {
+            let names = self.dirs.get(&dir).filter(|_| seen.insert(dir));
+            hasher.update(&(names.map_or(0, |names| names.len()) as u64).to_le_bytes());
+            for (name, id) in names.into_iter().flatten() {
+                hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes()).update(&id.0.to_le_bytes());
+                match self.files.get(id) {
+                    _ if directories.contains(id) => next.push(*id),
+                    Some((bytes, attributes)) => {
+                        let attributes = blake3::hash(format!("{attributes:?}").as_bytes());
+                        hasher.update(blake3::hash(bytes).as_bytes()).update(attributes.as_bytes());
+                    }
+                    None => {
+                        hasher.update(&[0; 2 * blake3::OUT_LEN]);
+                    }
+                }
+            }
+        }
+        hasher.finalize()
+    }
 }
 
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
@@ -129,8 +154,8 @@ impl State {
 impl MemFs {
     /// The filesystems that may come back after a power cut now: all combinations of up to `exhaustive` pending
     /// effects, each lost or whole; beyond that `samples` of them, and always as many with torn and zeroed data,
-    /// from a `seed`. All lost and all whole are always among them. Nobody holds a handle or a lock there, and
-    /// nothing fails.
+    /// from a `seed`. All lost and all whole are always among them; of those that are equal, as where a file's bytes arrived but
+    /// none of its names, one. Nobody holds a handle or a lock there, and nothing fails.
     pub fn crash_states(&self, exhaustive: usize, samples: usize, seed: u64) -> Vec<MemFs> {
         let state = self.lock();
         let count = state.pending.len();
@@ -157,7 +182,10 @@ impl MemFs {
                 fates.push((0..count).map(|_| random.fate(4)).collect());
             }
         }
-        fates.iter().map(|fates| state.come_back(fates)).collect()
+        let mut seen = BTreeSet::new();
+        let mut images: Vec<Image> = fates.iter().map(|fates| state.image_after(fates)).collect();
+        images.retain(|image| seen.insert(*image.digest(&state.directories).as_bytes()));
+        images.iter().map(|image| state.come_back(image)).collect()
     }
 
     /// A filesystem of its own that begins as this one is now, changes that are not synced included. Nobody holds a
@@ -187,18 +215,22 @@ impl MemFs {
 }
 
 impl State {
-    fn come_back(&self, fates: &[Fate]) -> MemFs {
+    fn image_after(&self, fates: &[Fate]) -> Image {
         let mut image = self.durable.clone();
         for (effect, fate) in self.pending.iter().zip(fates) {
             image.apply(effect, *fate, self);
         }
+        image
+    }
+
+    fn come_back(&self, image: &Image) -> MemFs {
         let fs = MemFs::with(self.abilities);
         {
             let mut new = fs.lock();
             (new.now, new.next_ino) = (self.now, self.next_ino);
             let mut ids = BTreeMap::from([(image.root, new.root)]);
             let mut seen = BTreeSet::new();
-            new.fill(&image, image.root, self, &mut ids, &mut seen);
+            new.fill(image, image.root, self, &mut ids, &mut seen);
             let root = new.root;
             new.make_durable(root, Sync::Filesystem);
         }
@@ -269,5 +301,46 @@ impl Random {
             2 => Fate::Torn,
             _ => Fate::Zeros,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::fs::{Fs, Open};
+
+    /// The bytes of each name, by the name.
+    fn found(fs: &MemFs) -> Vec<(String, String)> {
+        let root = fs.open_dir(None, "/".as_ref()).unwrap();
+        let read = |name: &OsStr| {
+            let mut bytes = vec![0; 10];
+            let file = fs.open(&root, name, Open::Read).unwrap();
+            let len = fs.read_at(&file, &mut bytes, 0).unwrap();
+            String::from_utf8_lossy(&bytes[..len]).into_owned()
+        };
+        let entry = |entry: crate::fs::Entry| (entry.name.to_string_lossy().into_owned(), read(&entry.name));
+        fs.list(&root).unwrap().into_iter().map(entry).collect()
+    }
+
+    #[test]
+    fn each_state_of_the_disk_comes_once() {
+        let fs = MemFs::new();
+        let root = fs.open_dir(None, "/".as_ref()).unwrap();
+        let file = fs.open(&root, "a".as_ref(), Open::CreateNew(0o644)).unwrap();
+        fs.write_at(&file, b"bytes", 0).unwrap();
+        fs.link(&root, "a".as_ref(), &root, "b".as_ref()).unwrap();
+        let states: Vec<_> = fs.crash_states(10, 0, 0).iter().map(found).collect();
+        let pair = |name: &str, bytes: &str| (name.to_owned(), bytes.to_owned());
+        // Three effects: two names and the bytes, which are nowhere without a name.
+        let mut wanted = vec![vec![]];
+        for bytes in ["", "bytes"] {
+            wanted.push(vec![pair("a", bytes)]);
+            wanted.push(vec![pair("b", bytes)]);
+            wanted.push(vec![pair("a", bytes), pair("b", bytes)]);
+        }
+        assert_eq!(states.len(), wanted.len(), "{states:?}");
+        assert!(wanted.iter().all(|state| states.contains(state)), "{states:?}");
     }
 }

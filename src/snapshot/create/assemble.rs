@@ -174,7 +174,7 @@ impl<'a> Ongoing<'a> {
 
         // A broker's checkpoints must not be newer than its logs: they go first.
         self.root.share_rest(context)?;
-        let outcomes = logs.into_par_iter().map(|log| Ok((log.log(), log.finish(context)?)));
+        let outcomes = logs.into_par_iter().with_max_len(1).map(|log| Ok((log.log(), log.finish(context)?)));
         for (log, outcome) in outcomes.collect::<Result<Vec<_>>>()? {
             self.taken.add(log, outcome, staged)?;
         }

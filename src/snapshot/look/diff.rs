@@ -6,6 +6,7 @@ use super::At;
 use super::diff_sides::{Content, Side, SideLog, look_at};
 use super::present::has_vanished;
 use crate::error::{ConcurrencyError, Error, Result};
+use crate::fs::Buffer;
 use crate::log::{SegmentFile, parse_segment_name};
 use crate::observe::Observer;
 use crate::snapshot::manager::SnapshotManager;
@@ -222,7 +223,7 @@ fn paired(a: Vec<SideLog>, b: Vec<SideLog>) -> Vec<(Option<SideLog>, Option<Side
 }
 
 struct Comparing<'a> {
-    buf: Vec<u8>,
+    buf: Buffer,
     observer: &'a Observer,
 }
 

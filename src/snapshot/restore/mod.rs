@@ -18,12 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use crate::error::{Damage, DamageKind, Error, Result, ValidationError};
 use crate::fs::{Attributes, Dir, File, FileKind, Method, Open, copy_range, falls_back, try_link_as};
 use crate::kafka::{Profile, boot, datadir};
 use crate::observe::Observer;
+use crate::snapshot::each::each;
 use crate::snapshot::manager::SnapshotManager;
 use crate::snapshot::outcome::{LogEnd, Restored};
 use crate::snapshot::verify::VerifiedSnapshot;
@@ -131,7 +130,7 @@ impl SnapshotManager {
         let to_dirs = make_dirs(loaded, target)?;
         let take = options.take && !reflink;
         let job = Job { loaded, from: &dirs, to: &to_dirs, reflink, take, verified, observer };
-        let outcomes: Vec<Result<Done>> = planned.par_iter().map(|p| job.put(p)).collect();
+        let outcomes: Vec<Result<Done>> = each(&planned, || (), |(), p| job.put(p));
         let mut damage = Vec::new();
         let mut methods = BTreeMap::new();
         let mut not_restored = BTreeSet::new();

@@ -8,12 +8,12 @@ pub(in crate::snapshot) mod remember;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::{Damage, DamageKind, Error, Result};
-use crate::fs::{Dir, Guard, LockMode, Open, Stat, try_lock_dir};
+use crate::fs::{Buffer, Dir, Guard, LockMode, Open, Stat, try_lock_dir};
 use crate::observe::Observer;
+use crate::snapshot::each::each;
 use crate::snapshot::manager::SnapshotManager;
 use crate::snapshot::verify::blame::changed;
 use crate::snapshot::verify::examine::differs;
@@ -223,7 +223,7 @@ impl Run<'_> {
         let dirs: HashMap<usize, &Dir> =
             held.iter().filter_map(|(at, guard)| Some((*at, guard.as_ref()?.dir()?))).collect();
         let (observer, until) = (&self.manager.config().observer, self.until);
-        let read = |buffer: &mut Vec<u8>, (at, unit): &(usize, &Unit)| {
+        let read = |buffer: &mut Buffer, (at, unit): &(usize, &Unit)| {
             observer.check()?;
             let read = match dirs.get(&unit.holder) {
                 Some(dir) => read_unit(dir, unit, buffer, observer, until)?,
@@ -232,7 +232,7 @@ impl Run<'_> {
             Ok((*at, read))
         };
         // What was read before something failed counts.
-        let results: Vec<Result<(usize, Read)>> = units.par_iter().map_init(buffer, read).collect();
+        let results: Vec<Result<(usize, Read)>> = each(&units, buffer, read);
         let mut failed = None;
         for result in results {
             let (at, wrong) = match result {

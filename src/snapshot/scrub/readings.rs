@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use blake3::Hash;
 
 use crate::error::{Damage, Error, Result};
-use crate::fs::{Dir, FileKind, Open, Stat};
+use crate::fs::{Buffer, Dir, FileKind, Open, Stat};
 use crate::observe::Observer;
 use crate::snapshot::verify::blame::changed;
 use crate::snapshot::verify::examine::{Dirs, differs, missing, open_dirs, place, unreadable};
@@ -20,7 +20,7 @@ pub(in crate::snapshot) struct Readings<'a> {
     observer: &'a Observer,
     /// `None` for what could not be read.
     known: HashMap<Key, Option<Hash>>,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// Bytes that were read.
     pub(in crate::snapshot) bytes: u64,
 }

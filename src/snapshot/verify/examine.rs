@@ -4,16 +4,16 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use blake3::Hash;
-use rayon::prelude::*;
 
 use super::blame::{changed, resized};
 use super::deep::check_log;
 use super::hash::{buffer, hash_to};
 use crate::error::{Damage, DamageKind, Error, Result};
-use crate::fs::{Dir, FileKind, Open, Stat};
+use crate::fs::{Buffer, Dir, FileKind, Open, Stat};
 use crate::log::CHECKPOINT;
 use crate::observe::Observer;
 use crate::snapshot::create::capture::path_in;
+use crate::snapshot::each::try_each;
 use crate::snapshot::outcome::{Level, VerifyReport};
 use crate::store::{DIGESTS, FileManifest, Loaded, LogManifest, STATE};
 
@@ -28,8 +28,8 @@ pub(super) fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Res
     if level == Level::Deep {
         let logs = &loaded.manifest.logs;
         let known: HashSet<String> = damage.iter().map(|d| d.path.clone()).collect();
-        let check = |log| check_log(log, is_native(loaded, log), &dirs, &known, observer);
-        let problems = logs.par_iter().map(check).collect::<Result<Vec<_>>>()?;
+        let check = |(): &mut (), log: &LogManifest| check_log(log, is_native(loaded, log), &dirs, &known, observer);
+        let problems = try_each(logs, || (), check)?;
         damage.extend(problems.into_iter().flatten());
     }
     let files_checked = loaded.manifest.files.len() as u64 + 1;
@@ -54,7 +54,7 @@ fn examine_files(loaded: &Loaded, dirs: &Dirs<'_>, level: Level, observer: &Obse
     }
     let files: Vec<_> = loaded.files().collect();
     observer.phase("verify", files.len() as u64, files.iter().map(|(file, _)| file.size).sum());
-    let read = |buf: &mut Vec<u8>, (file, digest): &(&FileManifest, Hash)| {
+    let read = |buf: &mut Buffer, (file, digest): &(&FileManifest, Hash)| {
         observer.check()?;
         match read_file(dirs, file, *digest, buf, observer) {
             Ok(read) => Ok(read),
@@ -65,7 +65,7 @@ fn examine_files(loaded: &Loaded, dirs: &Dirs<'_>, level: Level, observer: &Obse
             Err(e) => Err(e),
         }
     };
-    for read in files.par_iter().map_init(buffer, read).collect::<Result<Vec<_>>>()? {
+    for read in try_each(&files, buffer, read)? {
         match read {
             Read::Right(bytes) => bytes_checked += bytes,
             Read::Wrong(found) => damage.push(found),

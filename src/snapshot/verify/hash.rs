@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use rayon::prelude::*;
-
 use crate::error::Result;
-use crate::fs::{Dir, File, Open};
+use crate::fs::{Buffer, Dir, File, Open};
 use crate::observe::Observer;
+use crate::snapshot::each::each;
 
 /// Of one buffer per thread; larger ones fall out of the CPU's cache, smaller ones cost system calls.
 const CHUNK: usize = 256 * 1024;
@@ -16,15 +15,15 @@ pub(in crate::snapshot) type Hashed = (blake3::Hash, u64);
 
 /// Hashes every `(directory, name)`, in parallel over files, each file with one thread's reused buffer.
 pub(in crate::snapshot) fn hash_all(files: &[(&Dir, &str)], observer: &Observer) -> Vec<Result<Hashed>> {
-    let hash = |buf: &mut Vec<u8>, (dir, name): &(&Dir, &str)| {
+    let hash = |buf: &mut Buffer, (dir, name): &(&Dir, &str)| {
         hash_to(&dir.open_file(name, Open::Read)?, u64::MAX, buf, observer)
     };
-    files.par_iter().map_init(buffer, hash).collect()
+    each(files, buffer, hash)
 }
 
 /// A buffer for [`hash_to`].
-pub(in crate::snapshot) fn buffer() -> Vec<u8> {
-    vec![0; CHUNK]
+pub(in crate::snapshot) fn buffer() -> Buffer {
+    Buffer::new(CHUNK)
 }
 
 /// Hashes the first `limit` bytes, fewer where the file ends before.

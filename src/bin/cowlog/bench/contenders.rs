@@ -15,6 +15,8 @@ use crate::failure::Failure;
 use crate::session::Session;
 
 const NOT_HERE: &str = "not on this filesystem";
+/// Why something was not measured, or not to its end.
+pub const NO_TIME: &str = "no time was left";
 
 /// One way of taking a snapshot.
 pub struct Contender {
@@ -48,7 +50,7 @@ pub enum Outcome {
 }
 
 /// Everybody, with what each needs in place.
-pub fn contenders(stage: &Stage, session: &Session) -> Result<Vec<Contender>, Failure> {
+pub fn contenders(stage: &Stage, until: Instant, session: &Session) -> Result<Vec<Contender>, Failure> {
     let inherit = manager(&stage.log(), &stage.path().join("snapshots"), MethodChoice::Auto, session)?;
     inherit.create().run()?;
     let (log, linked, target) = (stage.log(), stage.linked(), stage.target());
@@ -61,8 +63,8 @@ pub fn contenders(stage: &Stage, session: &Session) -> Result<Vec<Contender>, Fa
         Contender::copying("cp -a --reflink=always", &["-a", "--reflink=always"], &log, &target),
         Contender::copying("cp -a --reflink=never", &["-a", "--reflink=never"], &log, &target),
     ];
-    all.push(rsync(stage, session)?);
-    all.push(restic(stage, session)?);
+    all.push(rsync(stage, until, session)?);
+    all.push(restic(stage, until, session)?);
     Ok(all)
 }
 
@@ -77,10 +79,10 @@ fn manager(log: &Path, store: &Path, method: MethodChoice, session: &Session) ->
 }
 
 /// A second run: what has not changed is linked to the first one's files.
-fn rsync(stage: &Stage, session: &Session) -> Result<Contender, Failure> {
+fn rsync(stage: &Stage, until: Instant, session: &Session) -> Result<Contender, Failure> {
     let (mut from, first) = (stage.apart().into_os_string(), stage.path().join("rsynced"));
     from.push("/");
-    let ended = process::run(Command::new("rsync").arg("-a").arg(&from).arg(&first), session)?;
+    let ended = process::run(Command::new("rsync").arg("-a").arg(&from).arg(&first), until, session)?;
     let mut link = OsString::from("--link-dest=");
     link.push(&first);
     let argv = vec!["rsync".into(), "-a".into(), link, from, stage.target().into()];
@@ -88,7 +90,7 @@ fn rsync(stage: &Stage, session: &Session) -> Result<Contender, Failure> {
 }
 
 /// A second run likewise. It keeps its bytes in a repository of its own.
-fn restic(stage: &Stage, session: &Session) -> Result<Contender, Failure> {
+fn restic(stage: &Stage, until: Instant, session: &Session) -> Result<Contender, Failure> {
     let environment: Vec<(&str, OsString)> = vec![
         ("RESTIC_REPOSITORY", stage.path().join("restic").into()),
         ("RESTIC_CACHE_DIR", stage.path().join("restic-cache").into()),
@@ -99,7 +101,7 @@ fn restic(stage: &Stage, session: &Session) -> Result<Contender, Failure> {
         if ended == Ended::Well {
             let mut command = Command::new("restic");
             command.arg("-q").args(args).envs(environment.iter().cloned()).current_dir(stage.apart());
-            ended = process::run(&mut command, session)?;
+            ended = process::run(&mut command, until, session)?;
         }
     }
     let argv = ["restic", "-q", "backup", "."].map(OsString::from).to_vec();
@@ -131,6 +133,7 @@ impl Contender {
         let left_out = match ended {
             Ended::Well => None,
             Ended::Badly => Some("its first run failed".to_owned()),
+            Ended::Late => Some(NO_TIME.to_owned()),
             Ended::NotHere => Some("not installed".to_owned()),
         };
         let way = Way::Program {
@@ -153,7 +156,7 @@ impl Contender {
     }
 
     /// Takes its turn. What it leaves in the target is removed by the caller.
-    pub fn run(&self, stage: &Stage, session: &Session) -> Result<Outcome, Failure> {
+    pub fn run(&self, stage: &Stage, until: Instant, session: &Session) -> Result<Outcome, Failure> {
         match &self.way {
             Way::Inherit(manager) => {
                 let started = Instant::now();
@@ -176,10 +179,11 @@ impl Contender {
                 let mut command = Command::new(program);
                 command.args(args).current_dir(within).envs(environment.iter().cloned());
                 let started = Instant::now();
-                match process::run(&mut command, session)? {
+                match process::run(&mut command, until, session)? {
                     Ended::Well if *durable => Ok(Outcome::Took(Took::durably(started))),
                     Ended::Well => Took::and_sync(started, stage.path()).map(Outcome::Took),
                     Ended::Badly => Ok(Outcome::Impossible((*failing).into())),
+                    Ended::Late => Ok(Outcome::Impossible(NO_TIME.into())),
                     Ended::NotHere => Ok(Outcome::Impossible("not installed".into())),
                 }
             }

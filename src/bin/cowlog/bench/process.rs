@@ -15,12 +15,14 @@ use crate::session::Session;
 pub enum Ended {
     Well,
     Badly,
+    /// It was ended: there was no time left.
+    Late,
     /// There is no such program.
     NotHere,
 }
 
-/// Runs a program to its end, or ends it after Ctrl-C.
-pub fn run(command: &mut Command, session: &Session) -> Result<Ended, Failure> {
+/// Runs a program to its end, or ends it after Ctrl-C and when the time is up.
+pub fn run(command: &mut Command, until: Instant, session: &Session) -> Result<Ended, Failure> {
     interruptible(session)?;
     let program = command.get_program().to_owned();
     let failed = |e| io("run", Path::new(&program))(e);
@@ -41,6 +43,11 @@ pub fn run(command: &mut Command, session: &Session) -> Result<Ended, Failure> {
             let _ = child.kill();
             let _ = child.wait();
             return Err(interrupted);
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Ok(Ended::Late);
         }
         // At the most a hundredth more than it took.
         thread::sleep((started.elapsed() / 100).clamp(Duration::from_micros(50), Duration::from_millis(5)));
