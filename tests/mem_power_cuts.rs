@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cowlog::Result;
 use cowlog::fs::mem::{Abilities, MemFs, Op};
 use cowlog::fs::{Dir, Fs};
 use cowlog::log::{BatchBuilder, Log, LogConfig, LogReader};
+use cowlog::observe::{Event, Observer};
 use cowlog::snapshot::{
     Bound, ForkOptions, HealOptions, Healed, Level, Policy, RestoreOptions, SnapshotConfig, SnapshotManager,
 };
@@ -347,6 +349,37 @@ fn every_failing_change_is_reported_and_undone() {
     }
 }
 
+/// Its state is read twice, when the plan is applied and once more with the store held.
+#[test]
+fn a_prune_that_cannot_read_a_state_says_so() {
+    let (stage, ..) = stage(Abilities::default());
+    let mut said_so = 0;
+    for nth in 1.. {
+        let fs = copy(&stage);
+        let said = Arc::new(AtomicUsize::new(0));
+        let told = said.clone();
+        let observer = Observer::new(move |event| {
+            told.fetch_add(usize::from(matches!(event, Event::Warning(_))), Ordering::Relaxed);
+        });
+        let config = SnapshotConfig { observer, clock: fs.clock(), ..SnapshotConfig::default() };
+        let manager = SnapshotManager::open_on(arc(&fs), LOG, config).unwrap();
+        let plan = manager.plan_prune(&Policy { max_snapshots: 1, ..Policy::default() }).unwrap();
+        let before = fs.count(Op::Open);
+        fs.fail(Op::Open, nth, nix_errno::EINVAL);
+        let pruned = manager.prune(&plan);
+        let opened = fs.count(Op::Open) - before;
+        let said = said.load(Ordering::Relaxed);
+        if let Ok(gone) = &pruned {
+            assert!(gone.len() == 1 || said > 0, "the opening {nth} of {opened} failed, and nobody was told");
+            said_so += usize::from(gone.is_empty());
+        }
+        if nth > opened {
+            break;
+        }
+    }
+    assert!(said_so >= 2, "{said_so}");
+}
+
 /// The process that deleted it dies right behind the rename; a successor removes the rest; then the power fails.
 #[test]
 fn what_a_successor_swept_does_not_come_back_in_part() {
@@ -644,6 +677,7 @@ fn a_copy_that_is_damaged_meanwhile_is_not_taken() {
 /// Numbers of Linux; the tests use no crate for them.
 mod nix_errno {
     pub const EIO: i32 = 5;
+    pub const EINVAL: i32 = 22;
     pub const ENOSPC: i32 = 28;
     pub const EROFS: i32 = 30;
     pub const EDQUOT: i32 = 122;

@@ -214,7 +214,10 @@ impl SnapshotManager {
                 Ok(deleted) => gone.push(deleted),
                 // Another process was faster, or has pinned it since.
                 Err(e) if e.is_not_found() => {}
-                Err(Error::Validation(ValidationError::Pinned { .. })) => {}
+                Err(Error::Validation(ValidationError::Pinned { unreadable: false, .. })) => {}
+                Err(Error::Validation(ValidationError::Pinned { .. })) => {
+                    self.config().observer.warn(&format!("{}: {STATE_UNREADABLE}", step.id));
+                }
                 Err(e) => return Err(e),
             }
         }
