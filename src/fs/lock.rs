@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Dir, File, LockMode, Open};
+use super::{Dir, File, LockMode, Open, Stat};
 use crate::error::{ConcurrencyError, Error, Result};
 use crate::observe::Observer;
 
@@ -104,11 +104,15 @@ pub(crate) fn lock_file(
             return Ok(None);
         }
         // The name must still mean the inode that is locked, or two processes hold "the" lock.
-        let same =
-            dir.try_stat(name)?.is_some_and(|now| file.stat().is_ok_and(|s| (s.dev, s.ino) == (now.dev, now.ino)));
+        let same = is_still(dir.try_stat(name)?, &file.stat()?);
         Ok(same.then_some(Guard { held: Held::File(file) }))
     })?;
     got.ok_or_else(|| locked(dir.path_of(name), what, deadline, holder))
+}
+
+/// Whether what a name means now is what was locked.
+fn is_still(now: Option<Stat>, locked: &Stat) -> bool {
+    now.is_some_and(|now| (now.dev, now.ino) == (locked.dev, locked.ino))
 }
 
 /// Locks the subdirectory `name` itself. `None` where somebody else holds it.
@@ -118,8 +122,7 @@ pub(crate) fn try_lock_dir(parent: &Dir, name: impl AsRef<OsStr>, mode: LockMode
     if !dir.try_lock(mode)? {
         return Ok(None);
     }
-    let same =
-        parent.try_stat(name)?.is_some_and(|now| dir.stat_self().is_ok_and(|s| (s.dev, s.ino) == (now.dev, now.ino)));
+    let same = is_still(parent.try_stat(name)?, &dir.stat_self()?);
     Ok(same.then_some(Guard { held: Held::Dir(dir) }))
 }
 
