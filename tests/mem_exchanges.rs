@@ -322,7 +322,8 @@ fn what_a_failed_sync_lost_is_done_again() {
         }
     }
     println!("{looked} states, {other} of them other than what had been seen");
-    assert!(other > 8, "{other} of {looked}");
+    // Each of them once.
+    assert!(other >= 12, "{other} of {looked}");
 }
 
 /// The store of a log goes with it, and is brought back; and the log is the one that the entry says.

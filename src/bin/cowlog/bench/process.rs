@@ -38,16 +38,12 @@ pub fn run(command: &mut Command, until: Instant, session: &Session) -> Result<E
             interruptible(session)?;
             return Ok(if status.success() { Ended::Well } else { Ended::Badly });
         }
-        if let Err(interrupted) = interruptible(session) {
+        let interrupted = interruptible(session);
+        if interrupted.is_err() || Instant::now() > until {
             // It may have ended by itself meanwhile.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(interrupted);
-        }
-        if Instant::now() > until {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Ok(Ended::Late);
+            return interrupted.map(|()| Ended::Late);
         }
         // At the most a hundredth more than it took.
         thread::sleep((started.elapsed() / 100).clamp(Duration::from_micros(50), Duration::from_millis(5)));
