@@ -36,6 +36,10 @@
 //! ```
 //!
 //! Start at [`SnapshotManager`] for snapshots of anybody's log, at [`TopicManager`] for those of a broker's topics, at [`Log`] to write one, at [`LogReader`] to read one.
+//!
+//! Features, all on by default: `cli`, `console` (the server), `clouds` (copies in S3, Azure's and Google's storage); parts of them are `offsite` (copies elsewhere,
+//! directories only) and `schedule`. Without any the library knows snapshots and logs.
+//!
 //! Errors come in five families, see [`Error`]. How it works in detail: `docs/design.md` of the repository.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 

@@ -31,7 +31,7 @@ pub(crate) fn most_descriptors() -> u64 {
 }
 
 /// A variable of the environment that is text.
-#[cfg(feature = "offsite")]
+#[cfg(feature = "clouds")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -34,7 +34,7 @@ pub use extents::Extent;
 pub use file::File;
 pub use identity::Identity;
 pub(crate) use lock::{Deadline, Guard, lock_dir, lock_file, locked, try_lock_dir};
-#[cfg(feature = "offsite")]
+#[cfg(feature = "clouds")]
 pub(crate) use machine::variable;
 pub use machine::{host_name, raise_descriptors};
 pub(crate) use machine::{may_give_away, most_descriptors, mounts, protects_hard_links, user};

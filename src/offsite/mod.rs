@@ -1,5 +1,7 @@
 //! Copies of snapshots in object stores: S3, Azure, Google Cloud Storage, or a directory.
 //!
+//! The clouds need the feature `clouds`; without it a place is a directory.
+//!
 //! A [`Remote`] is one place in which any number of machines keep their snapshots. Every distinct file is there once, as a
 //! blob that is named by its content; a snapshot is its two manifests beside a list of blobs, and exists once its
 //! `manifest.b3` does. What lies where is described in `docs/offsite-format.md`, exactly enough to write another reader.
@@ -11,6 +13,8 @@ mod apart;
 mod blobs;
 mod body;
 mod bucket;
+#[cfg(feature = "clouds")]
+mod clouds;
 mod coding;
 mod conditional;
 mod config;
@@ -27,8 +31,8 @@ mod manifests;
 mod meant;
 mod names;
 mod place;
-
 mod presence;
+#[cfg(feature = "clouds")]
 mod profile;
 mod prune;
 mod pull;
@@ -39,6 +43,7 @@ mod sending;
 mod trouble;
 mod unfinished;
 mod verify;
+#[cfg(feature = "clouds")]
 mod wire;
 
 pub use address::check_address;

@@ -1,8 +1,7 @@
 //! What object stores and the library in between call errors, as what we do about them.
 
+use std::error::Error;
 use std::io;
-
-use object_store::client::{HttpError, HttpErrorKind};
 
 /// What asking again would not change.
 pub(super) fn is_final(e: &io::Error) -> bool {
@@ -26,9 +25,9 @@ pub(super) fn io_error(e: object_store::Error) -> io::Error {
         _ => io::ErrorKind::Other,
     };
     // A disk of this machine that is full, and the like.
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&e);
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&e);
     while let Some(inner) = cause {
-        if inner.is::<HttpError>() {
+        if of_http(inner).is_some() {
             // The number that the network gave tells less than which server it was.
             break;
         }
@@ -63,14 +62,27 @@ fn no_role(text: &str) -> Option<&'static str> {
 
 /// Whether a connection ended in the middle of a request or its answer.
 fn broke(e: &object_store::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(e);
+    let mut cause: Option<&(dyn Error + 'static)> = Some(e);
     while let Some(inner) = cause {
-        if let Some(e) = inner.downcast_ref::<HttpError>() {
-            return matches!(e.kind(), HttpErrorKind::Interrupted | HttpErrorKind::Timeout | HttpErrorKind::Decode);
+        if let Some(broke) = of_http(inner) {
+            return broke;
         }
         cause = inner.source();
     }
     false
+}
+
+/// Of an error of HTTP itself, whether the connection ended in the middle.
+#[cfg(feature = "clouds")]
+fn of_http(e: &(dyn Error + 'static)) -> Option<bool> {
+    use object_store::client::{HttpError, HttpErrorKind};
+    let kind = e.downcast_ref::<HttpError>()?.kind();
+    Some(matches!(kind, HttpErrorKind::Interrupted | HttpErrorKind::Timeout | HttpErrorKind::Decode))
+}
+
+#[cfg(not(feature = "clouds"))]
+fn of_http(_: &(dyn Error + 'static)) -> Option<bool> {
+    None
 }
 
 /// The same, of what was made of it.
@@ -81,7 +93,7 @@ pub(super) fn is_broken(e: &io::Error) -> bool {
 /// The innermost causes are what went wrong; the outer ones repeat the address.
 fn told(e: &object_store::Error) -> String {
     let mut texts: Vec<String> = vec![e.to_string()];
-    let mut cause = std::error::Error::source(e);
+    let mut cause = e.source();
     while let Some(inner) = cause {
         let text = inner.to_string();
         if !texts.iter().any(|t| t.contains(&text)) {
