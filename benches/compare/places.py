@@ -15,7 +15,7 @@ KINDS = {
     "xfs": ["mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1"],
     "btrfs": ["mkfs.btrfs", "-q", "-f", "-K"],
 }
-MOUNTED = {"ext4": "loop", "xfs": "loop", "btrfs": "loop,nodiscard"}
+MOUNTED = {"ext4": "defaults", "xfs": "defaults", "btrfs": "nodiscard"}
 TITLES = {"ext4": "ext4", "xfs": "XFS", "btrfs": "btrfs"}
 
 # How old a file must be before its times are believed.
@@ -61,12 +61,13 @@ class Seeds:
 class Place:
     """A mounted filesystem of its own, which goes when the block is left, however it is left."""
 
-    def __init__(self, kind, image_dir, gibibytes, seeds, cowlog, helper):
+    def __init__(self, kind, image_dir, gibibytes, seeds, cowlog, helper, direct=False):
         self.kind, self.seeds, self.cowlog, self.helper = kind, seeds, cowlog, helper
         self.size = int(gibibytes * (1 << 30))
         self.home = Path(tempfile.mkdtemp(prefix="cowlog-compare-", dir=image_dir))
         self.image, self.root = self.home / "image", self.home / "mnt"
         self.reflinks = kind != "ext4"
+        self.direct = direct
 
     def __enter__(self):
         try:
@@ -75,7 +76,13 @@ class Place:
                    "conv=fsync")
             self.root.mkdir()
             system(*KINDS[self.kind], self.image)
-            system("mount", "-o", MOUNTED[self.kind], self.image, self.root)
+            direct = ["--direct-io=on"] if self.direct else []
+            device = system("losetup", "--find", "--show", *direct, self.image).strip()
+            try:
+                system("mount", "-o", MOUNTED[self.kind], device, self.root)
+            finally:
+                # Where it is mounted it goes with the mount.
+                system("losetup", "--detach", device)
         except BaseException:
             self.__exit__()
             raise

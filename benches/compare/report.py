@@ -30,7 +30,10 @@ def gibibytes_of_memory():
 
 
 def commit_of(tree):
-    return first_line("git", "-C", tree, "describe", "--always", "--dirty") or "unknown"
+    commit = first_line("git", "-C", tree, "describe", "--always") or "unknown"
+    changed = subprocess.run(["git", "-C", tree, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"],
+                             capture_output=True, text=True).stdout
+    return f"{commit}-dirty" if changed else commit
 
 
 def versions(commit, cowlog):
