@@ -31,8 +31,7 @@ def gibibytes_of_memory():
 
 def commit_of(tree):
     commit = first_line("git", "-C", tree, "describe", "--always") or "unknown"
-    changed = subprocess.run(["git", "-C", tree, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"],
-                             capture_output=True, text=True).stdout
+    changed = first_line("git", "-C", tree, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
     return f"{commit}-dirty" if changed else commit
 
 
