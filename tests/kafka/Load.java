@@ -23,7 +23,8 @@ import org.apache.kafka.common.serialization.*;
  *                     offset, hash of the key, hash of timestamp, key, value and headers.
  *                     Each line on standard input is answered by one JSON line: `mark` with what is acknowledged
  *                     (`acked`: next offset), where logs begin (`starts`), and what is committed (`commits`).
- * records FILE        The same lines, of what a broker has now; prints the ends, the last stable offsets and the starts.
+ * records FILE        The same lines, of what a broker has now; prints the ends, the last stable offsets and the starts, and
+ *                     where logs begin after all was read (`left`): segments may go meanwhile.
  */
 class Load {
   static final String[] CODECS = {"none", "gzip", "snappy", "lz4", "zstd"};
@@ -308,7 +309,9 @@ class Load {
           }
         }
       }
-      System.out.println("{\"starts\":" + map(starts) + ",\"ends\":" + map(ends) + ",\"stable\":" + map(stable) + "}");
+      var left = offsets(OffsetSpec.earliest(), IsolationLevelOf.uncommitted());
+      System.out.println("{\"starts\":" + map(starts) + ",\"ends\":" + map(ends) + ",\"stable\":" + map(stable)
+          + ",\"left\":" + map(left) + "}");
     }
   }
 }

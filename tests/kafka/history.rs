@@ -28,6 +28,8 @@ struct Extent {
     ends: Offsets,
     /// The last stable offsets.
     stable: Offsets,
+    /// The starts after all was read: retention may have gone on meanwhile.
+    left: Offsets,
 }
 
 /// What was compared.
@@ -91,8 +93,9 @@ impl History {
                     was => assert_eq!(Some(record), was, "{partition}: the record at {offset} was changed"),
                 }
             }
+            let left = extent.left[partition];
             let mut last_of_key = HashMap::new();
-            let below_end = was.range(start..end.max(start));
+            let below_end = was.range(left..end.max(left));
             for (offset, (key, _)) in below_end.clone() {
                 last_of_key.insert(key, *offset);
             }
@@ -100,7 +103,7 @@ impl History {
                 if !is.contains_key(offset) {
                     let compacted = partition.starts_with("latest-");
                     let superseded = compacted && last_of_key[key] > *offset;
-                    assert!(superseded, "{partition}: the record at {offset} of {start} to {end} is lost");
+                    assert!(superseded, "{partition}: the record at {offset} of {left} to {end} is lost");
                     compared.removed += 1;
                 }
             }
@@ -117,7 +120,7 @@ impl History {
                 }
             }
             if !partition.starts_with("latest-") {
-                for (offset, _) in was.range(start..stable.max(start)) {
+                for (offset, _) in was.range(left..stable.max(left)) {
                     assert!(is.contains_key(offset), "{partition}: read committed, the record at {offset} is lost");
                 }
             }
@@ -130,16 +133,20 @@ impl History {
 
     /// Whether a broker serves each record below these offsets, as it was.
     pub fn judge_below(&self, limits: &Offsets, broker: &Node, at: &Path) -> u64 {
-        broker.client(&["records", at.to_str().unwrap()]);
+        let lines = broker.client(&["records", at.to_str().unwrap()]);
+        let extent: Extent = serde_json::from_value(lines[0].clone()).unwrap();
         let served = History::read(at);
         let mut records = 0;
         for (partition, was) in &self.uncommitted {
             let is = &served.uncommitted[partition];
-            let begins = is.keys().next().copied().unwrap_or(0);
-            for (offset, record) in was.range(begins..limits[partition].max(begins)) {
+            let left = extent.left[partition];
+            for (offset, record) in was.range(left..limits[partition].max(left)) {
                 match is.get(offset) {
                     Some(found) => assert_eq!(found, record, "{partition}: the record at {offset} was changed"),
-                    None => assert!(partition.starts_with("latest-"), "{partition}: the record at {offset} is lost"),
+                    None => {
+                        let lost = format!("{partition}: the record at {offset} is lost, of {extent:?}");
+                        assert!(partition.starts_with("latest-"), "{lost}");
+                    }
                 }
                 records += 1;
             }
