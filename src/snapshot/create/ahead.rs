@@ -4,9 +4,13 @@
 //! So the links wait for nothing: whatever the previous snapshot has under a wanted name is linked at once, while its
 //! manifests are read, the source is looked at, the active segment is copied and the new manifests are written. What
 //! turns out to have changed is taken back.
+//!
+//! Of many directories, though, they leave some threads to those who look at the source: whoever writes the manifests waits
+//! for them, and while the manifests are written links are what the others can do.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::fs::{Dir, falls_back, try_link};
@@ -14,10 +18,22 @@ use crate::observe::Observer;
 
 /// All links of one create that are made ahead.
 pub(in crate::snapshot) struct Ahead<'s> {
-    start: &'s (dyn Fn(Arc<Links>) + Sync),
+    start: &'s (dyn Fn(Arc<Queue>) + Sync),
     all: Mutex<Vec<Arc<Links>>>,
-    /// How many of them have been started.
+    /// How many of them have been put into the queue.
     begun: AtomicUsize,
+    queue: Arc<Queue>,
+}
+
+/// Links of several directories that wait for a thread.
+#[derive(Default)]
+pub(in crate::snapshot) struct Queue(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    links: VecDeque<Arc<Links>>,
+    /// Threads that take from them, or are about to.
+    threads: usize,
 }
 
 /// The links of one directory.
@@ -48,9 +64,9 @@ const MISSED: u8 = 3;
 const UNWANTED: u8 = 4;
 
 impl<'s> Ahead<'s> {
-    /// `start` has the links made in the background.
-    pub(in crate::snapshot) fn new(start: &'s (dyn Fn(Arc<Links>) + Sync)) -> Self {
-        Ahead { start, all: Mutex::default(), begun: AtomicUsize::new(0) }
+    /// `start` has a thread in the background [`run`](Queue::run) the queue.
+    pub(in crate::snapshot) fn new(start: &'s (dyn Fn(Arc<Queue>) + Sync)) -> Self {
+        Ahead { start, all: Mutex::default(), begun: AtomicUsize::new(0), queue: Arc::default() }
     }
 
     /// Asks for links of these names of `from` in `to`, which is the directory `prefix` of the new snapshot.
@@ -74,16 +90,56 @@ impl<'s> Ahead<'s> {
         links
     }
 
-    /// Begins to make all links that have been asked for since the last time.
+    /// Begins to make all links that have been asked for since the last time, with half of the threads.
     pub(in crate::snapshot) fn begin(&self) {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        for links in all.iter().skip(self.begun.swap(all.len(), Ordering::Relaxed)) {
-            (self.start)(links.clone());
-        }
+        let new = all.iter().skip(self.begun.swap(all.len(), Ordering::Relaxed)).cloned();
+        self.queue.lock().links.extend(new);
+        self.employ(rayon::current_num_threads().div_ceil(2));
+    }
+
+    /// Goes on with all threads: there is nothing else for them.
+    pub(in crate::snapshot) fn hurry(&self) {
+        self.employ(rayon::current_num_threads());
+    }
+
+    fn employ(&self, most: usize) {
+        (0..self.queue.more(most)).for_each(|_| (self.start)(self.queue.clone()));
     }
 
     pub(in crate::snapshot) fn into_links(self) -> Vec<Arc<Links>> {
         self.all.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Makes links until none wait.
+    pub(in crate::snapshot) fn run(&self) {
+        while let Some(links) = self.next() {
+            links.make();
+        }
+    }
+
+    fn next(&self) -> Option<Arc<Links>> {
+        let mut waiting = self.lock();
+        let next = waiting.links.pop_front();
+        if next.is_none() {
+            // While the lock is held: what comes later finds one thread less.
+            waiting.threads = waiting.threads.saturating_sub(1);
+        }
+        next
+    }
+
+    /// How many threads may come to those that are there, so that they are no more than `most`, or than have something to do.
+    fn more(&self, most: usize) -> usize {
+        let mut waiting = self.lock();
+        let more = waiting.links.len().min(most.saturating_sub(waiting.threads));
+        waiting.threads += more;
+        more
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -178,6 +178,7 @@ impl<'a> Ongoing<'a> {
         for (log, outcome) in outcomes.collect::<Result<Vec<_>>>()? {
             self.taken.add(log, outcome, staged)?;
         }
+        context.ahead.hurry();
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ahead::{Ahead, Links, missed};
+use super::ahead::{Ahead, Queue, missed};
 use super::assemble::{Share, assemble};
 use super::budget::Budget;
 use super::capture::Context;
@@ -160,7 +160,7 @@ fn stage(
     let members = members(parts, &sources);
     // The scope ends when all links have been tried.
     let (described, links) = rayon::in_place_scope(|scope| {
-        let start = |links: Arc<Links>| scope.spawn(move |_| links.make());
+        let start = |queue: Arc<Queue>| scope.spawn(move |_| queue.run());
         let aheads: Vec<Ahead<'_>> = sources.iter().map(|_| Ahead::new(&start)).collect();
         let with = parts.iter().zip(&sources).zip(&tools).zip(&aheads);
         let contexts: Vec<Context<'_>> = with
