@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::fs::{Dir, falls_back, try_link};
 use crate::observe::Observer;
 
-/// All links of one create that are made ahead.
+/// The links of one source that are made ahead.
 pub(in crate::snapshot) struct Ahead<'s> {
     start: &'s (dyn Fn(Arc<Queue>) + Sync),
     all: Mutex<Vec<Arc<Links>>>,
@@ -64,9 +64,9 @@ const MISSED: u8 = 3;
 const UNWANTED: u8 = 4;
 
 impl<'s> Ahead<'s> {
-    /// `start` has a thread in the background [`run`](Queue::run) the queue.
-    pub(in crate::snapshot) fn new(start: &'s (dyn Fn(Arc<Queue>) + Sync)) -> Self {
-        Ahead { start, all: Mutex::default(), begun: AtomicUsize::new(0), queue: Arc::default() }
+    /// `start` has a thread in the background [`run`](Queue::run) the queue, which the sources of one create share.
+    pub(in crate::snapshot) fn new(start: &'s (dyn Fn(Arc<Queue>) + Sync), queue: &Arc<Queue>) -> Self {
+        Ahead { start, all: Mutex::default(), begun: AtomicUsize::new(0), queue: queue.clone() }
     }
 
     /// Asks for links of these names of `from` in `to`, which is the directory `prefix` of the new snapshot.
@@ -98,7 +98,7 @@ impl<'s> Ahead<'s> {
         self.employ(rayon::current_num_threads().div_ceil(2));
     }
 
-    /// Goes on with all threads: there is nothing else for them.
+    /// Goes on with all threads: everything has been looked at.
     pub(in crate::snapshot) fn hurry(&self) {
         self.employ(rayon::current_num_threads());
     }

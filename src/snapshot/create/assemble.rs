@@ -48,6 +48,7 @@ pub(in crate::snapshot) fn assemble(mut shares: Vec<Share<'_>>) -> Result<Vec<As
         }
         ongoing.iter_mut().try_for_each(|one| one.take_turn(turn))?;
     }
+    shares.iter().for_each(|share| share.context.ahead.hurry());
     let taken = ongoing.into_iter().map(Ongoing::end).collect::<Result<Vec<_>>>()?;
     for (share, (taken, _)) in shares.iter_mut().zip(&taken) {
         share.source.still_at_rest()?;
@@ -157,7 +158,7 @@ impl<'a> Ongoing<'a> {
                 context.ahead.begin();
             });
             // Everybody would wait for the manifests. Not in the pool: a worker that waits for another makes links
-            // meanwhile, all of a large directory.
+            // meanwhile, until there are no more.
             previous.and_then(Previous::loaded)
         });
         let mut logs = logs?;
@@ -178,7 +179,6 @@ impl<'a> Ongoing<'a> {
         for (log, outcome) in outcomes.collect::<Result<Vec<_>>>()? {
             self.taken.add(log, outcome, staged)?;
         }
-        context.ahead.hurry();
         Ok(())
     }
 

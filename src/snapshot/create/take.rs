@@ -161,7 +161,8 @@ fn stage(
     // The scope ends when all links have been tried.
     let (described, links) = rayon::in_place_scope(|scope| {
         let start = |queue: Arc<Queue>| scope.spawn(move |_| queue.run());
-        let aheads: Vec<Ahead<'_>> = sources.iter().map(|_| Ahead::new(&start)).collect();
+        let queue = Arc::default();
+        let aheads: Vec<Ahead<'_>> = sources.iter().map(|_| Ahead::new(&start, &queue)).collect();
         let with = parts.iter().zip(&sources).zip(&tools).zip(&aheads);
         let contexts: Vec<Context<'_>> = with
             .map(|(((part, source), (sharer, budget)), ahead)| Context {

@@ -62,7 +62,6 @@ impl SnapshotManager {
             }
             let catalogue = store.read_catalogue()?;
             let (files, bytes) = size_of(store, id, catalogue.as_ref());
-            let beside = catalogue.as_ref().and_then(|c| neighbour(c, id));
             to_trash(store.dir(), id)?;
             let without = match catalogue {
                 Some(mut catalogue) => {
@@ -74,16 +73,16 @@ impl SnapshotManager {
                 None => store.reconcile().map(|reconciled| reconciled.catalogue),
             };
             store.settle(without, &store_guard, observer)?;
-            Ok(Some((guard, files, bytes, beside)))
+            Ok(Some((guard, files, bytes)))
         })?;
-        let Some((guard, files, bytes, beside)) = trashed else {
+        let Some((guard, files, bytes)) = trashed else {
             let holder = store.dir().open_dir(id.to_string()).ok().and_then(|d| d.fs().lock_holder(d.handle()));
             let what = "it is being verified, restored or inherited from";
             return Err(locked(store.dir().path_of(id.to_string()), what, &deadline, holder));
         };
         observer.phase("delete", files, 0);
         // Decided and durable. What cannot be unlinked now, the next sweep unlinks.
-        let (frees, removed) = unlink_tree(store.dir(), &id.trash_name(), beside.as_deref());
+        let (frees, removed) = unlink_tree(store.dir(), &id.trash_name());
         if let Err(e) = removed {
             observer.warn(&format!("{e}; the rest is removed when the store is next opened"));
         }
@@ -99,13 +98,6 @@ fn refuse_pinned(store: &Store, id: SnapshotId) -> Result<()> {
     }
     let path = store.dir().path_of(id.to_string());
     Err(ValidationError::Pinned { id: id.to_string(), path, unreadable: state.unreadable }.into())
-}
-
-/// The snapshot that is likely to share most with this one: the next, which inherited from it, else the one before.
-fn neighbour(catalogue: &Catalogue, id: SnapshotId) -> Option<String> {
-    let ids = || catalogue.snapshots.iter().map(|record| record.id);
-    let next = ids().filter(|&other| other > id).min();
-    next.or_else(|| ids().filter(|&other| other < id).max()).map(|id| id.to_string())
 }
 
 /// Files and bytes, as the catalogue remembers them: to read a large manifest would take longer than to decide. Else as

@@ -1,7 +1,5 @@
 //! Removing what a deleted snapshot was made of, and what that gives back.
 
-use std::collections::HashSet;
-
 use crate::error::Result;
 use crate::fs::{Dir, Entry, FileKind, VolumeKind, ignore_missing};
 use crate::snapshot::space::ledger::Bounds;
@@ -14,18 +12,14 @@ const AT_ONCE: usize = 512;
 
 /// Removes a tree. It gives back the blocks of inodes that have no other name, and where blocks can be shared too, that is the
 /// most; `None` where it cannot be had.
-///
-/// A listing of `beside`, which shares most of its files, tells of them what would otherwise be a look at each.
-pub(super) fn unlink_tree(store: &Dir, name: &str, beside: Option<&str>) -> (Option<Bounds>, Result<()>) {
+pub(super) fn unlink_tree(store: &Dir, name: &str) -> (Option<Bounds>, Result<()>) {
     let dir = match store.open_dir(name) {
         Ok(dir) => dir,
         Err(e) => return (None, if e.is_not_found() { Ok(()) } else { Err(e) }),
     };
     let volume = dir.volume();
-    let beside = beside.and_then(|name| store.open_dir(name).ok());
     let mut blocks = Some(0);
-    let removed =
-        unlink_all(&dir, beside.as_ref(), DEEPEST, &mut blocks).and_then(|()| ignore_missing(store.remove_dir(name)));
+    let removed = unlink_all(&dir, DEEPEST, &mut blocks).and_then(|()| ignore_missing(store.remove_dir(name)));
     let bounds = blocks.zip(volume.ok()).map(|(most, volume)| {
         let least = if volume.kind == VolumeKind::Ext { most } else { 0 };
         Bounds { least, most }
@@ -33,14 +27,12 @@ pub(super) fn unlink_tree(store: &Dir, name: &str, beside: Option<&str>) -> (Opt
     (bounds, removed)
 }
 
-fn unlink_all(dir: &Dir, beside: Option<&Dir>, deeper: usize, blocks: &mut Option<u64>) -> Result<()> {
+fn unlink_all(dir: &Dir, deeper: usize, blocks: &mut Option<u64>) -> Result<()> {
     add(blocks, dir.stat_self().ok().map(|stat| stat.allocated));
-    let (entries, shared) = rayon::join(|| dir.list(), || inodes(dir, beside));
-    let (dirs, files): (Vec<_>, Vec<_>) = entries?.into_iter().partition(|entry| entry.kind == FileKind::Dir);
+    let (dirs, files): (Vec<_>, Vec<_>) = dir.list()?.into_iter().partition(|entry| entry.kind == FileKind::Dir);
     for entry in dirs {
         if deeper > 0 {
-            let beside = beside.and_then(|beside| beside.open_dir(&entry.name).ok());
-            unlink_all(&dir.open_dir(&entry.name)?, beside.as_ref(), deeper - 1, blocks)?;
+            unlink_all(&dir.open_dir(&entry.name)?, deeper - 1, blocks)?;
             ignore_missing(dir.remove_dir(&entry.name))?;
         } else {
             dir.remove_tree(&entry.name)?;
@@ -48,7 +40,6 @@ fn unlink_all(dir: &Dir, beside: Option<&Dir>, deeper: usize, blocks: &mut Optio
     }
     let look = |files: &[Entry]| {
         let each = files.iter().map(|entry| match entry.kind {
-            FileKind::File if shared.contains(&entry.ino) => Some(0),
             FileKind::File => dir.stat(&entry.name).ok().map(|stat| if stat.nlink == 1 { stat.allocated } else { 0 }),
             FileKind::Dir | FileKind::Other => Some(0),
         });
@@ -66,13 +57,6 @@ fn unlink_all(dir: &Dir, beside: Option<&Dir>, deeper: usize, blocks: &mut Optio
         unlinked?;
     }
     Ok(())
-}
-
-/// What has a name in `beside` and would keep it; nothing where that is another filesystem, or cannot be told.
-fn inodes(dir: &Dir, beside: Option<&Dir>) -> HashSet<u64> {
-    let same = |beside: &&Dir| matches!((dir.stat_self(), beside.stat_self()), (Ok(a), Ok(b)) if a.dev == b.dev && a.ino != b.ino);
-    let listed = beside.filter(same).and_then(|beside| beside.list().ok()).unwrap_or_default();
-    listed.into_iter().filter(|entry| entry.kind == FileKind::File).map(|entry| entry.ino).collect()
 }
 
 fn add(to: &mut Option<u64>, more: Option<u64>) {
