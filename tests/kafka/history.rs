@@ -83,9 +83,7 @@ impl History {
     /// Holds what a broker over a restored directory serves against this history: the snapshot was taken between two
     /// marks. Panics with whatever is lost or changed.
     pub fn judge(&self, restored: &Node, before: &Mark, after: &Mark, at: &Path) -> Compared {
-        let lines = restored.client(&["records", at.to_str().unwrap()]);
-        let extent: Extent = serde_json::from_value(lines[0].clone()).unwrap();
-        let served = History::read(at);
+        let (extent, served) = served(restored, at);
         let mut compared = Compared::default();
         let nothing = Records::new();
         for (partition, &end) in &extent.ends {
@@ -144,9 +142,7 @@ impl History {
 
     /// Whether a broker that compacts nothing serves each record below these offsets, as it was.
     pub fn judge_below(&self, limits: &Offsets, broker: &Node, at: &Path) -> u64 {
-        let lines = broker.client(&["records", at.to_str().unwrap()]);
-        let extent: Extent = serde_json::from_value(lines[0].clone()).unwrap();
-        let served = History::read(at);
+        let (extent, served) = served(broker, at);
         let mut records = 0;
         for (partition, was) in &self.uncommitted {
             let is = &served.uncommitted[partition];
@@ -163,6 +159,12 @@ impl History {
         }
         records
     }
+}
+
+/// All that a broker serves, written to `at` on the way.
+fn served(broker: &Node, at: &Path) -> (Extent, History) {
+    let lines = broker.client(&["records", at.to_str().unwrap()]);
+    (serde_json::from_value(lines[0].clone()).unwrap(), History::read(at))
 }
 
 /// Whether records go from a partition, by compaction or retention.
