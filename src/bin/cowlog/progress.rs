@@ -24,7 +24,9 @@ const PATIENCE: Duration = Duration::from_millis(300);
 pub struct Progress {
     bar: ProgressBar,
     started: Instant,
-    /// Set once the bar is on the screen, or where it is never to be.
+    /// Whether there is to be a bar.
+    show: bool,
+    /// Set once the bar is on the screen.
     settled: Arc<AtomicBool>,
     by_bytes: Arc<AtomicBool>,
     phases: Arc<Mutex<Vec<(&'static str, Instant)>>>,
@@ -38,7 +40,8 @@ impl Progress {
         Progress {
             bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
             started: Instant::now(),
-            settled: Arc::new(AtomicBool::new(!show)),
+            show,
+            settled: Arc::default(),
             by_bytes: Arc::default(),
             phases: Arc::default(),
             output,
@@ -70,13 +73,17 @@ impl Progress {
     }
 
     fn show_when_due(&self) {
-        if self.started.elapsed() > PATIENCE && !self.settled.swap(true, Ordering::Relaxed) {
+        if self.show && self.started.elapsed() > PATIENCE && !self.settled.swap(true, Ordering::Relaxed) {
             self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             self.bar.enable_steady_tick(Duration::from_millis(100));
         }
     }
 
     fn on(&self, event: Event<'_>) {
+        // Two threads that count what nobody sees wait for each other all the same.
+        if !self.show && matches!(event, Event::Advance { .. }) {
+            return;
+        }
         self.show_when_due();
         match event {
             Event::Phase { name, files, bytes } => {
