@@ -1,4 +1,4 @@
-//! Reading one snapshot directory: digests first, then what they vouch for.
+//! Reading one snapshot directory: the digests, and what they vouch for.
 
 use std::collections::HashSet;
 
@@ -48,12 +48,34 @@ impl Loaded {
     /// As [`read`](Self::read); where the manifests contradict each other, the root that is remembered says which of
     /// the two has changed. Without it both are named.
     pub(super) fn read_knowing(id: SnapshotId, dir: Dir, remembered: Option<&str>) -> Result<Loaded> {
-        let listed = read(&dir, DIGESTS)?;
-        let root = blake3::hash(&listed);
-        let digests = DigestList::parse(&listed).map_err(|e| damaged(&dir, DIGESTS, &e))?;
-        // Both at once would be half of the memory that a create needs.
-        drop(listed);
-        let bytes = read(&dir, MANIFEST)?;
+        // One after the other: both at once would be half of the memory that a create needs.
+        let list = read_digests(&dir)?;
+        let manifest = read_manifest(&dir)?;
+        Self::agreed(id, dir, remembered, list, manifest)
+    }
+
+    /// The same with both manifests at once, and what `beside` makes of the digests while `manifest.json` is still being parsed: at that
+    /// time nothing says yet that they belong to it.
+    pub(super) fn read_beside<T: Send>(
+        id: SnapshotId,
+        dir: Dir,
+        remembered: Option<&str>,
+        beside: impl FnOnce(&DigestList) -> T + Send,
+    ) -> Result<(Loaded, T)> {
+        let list = || read_digests(&dir).map(|(root, digests)| (beside(&digests), (root, digests)));
+        let (manifest, list) = rayon::join(|| read_manifest(&dir), list);
+        let (made, list) = list?;
+        Ok((Self::agreed(id, dir, remembered, list, manifest?)?, made))
+    }
+
+    /// Of manifests that agree.
+    fn agreed(
+        id: SnapshotId,
+        dir: Dir,
+        remembered: Option<&str>,
+        (root, digests): (Hash, DigestList),
+        (found, parsed): (Hash, Result<Manifest>),
+    ) -> Result<Loaded> {
         let Some(stated) = digests.get(MANIFEST) else {
             return Err(damage(&dir, DIGESTS, DamageKind::Manifest, format!("it does not name {MANIFEST}")));
         };
@@ -62,11 +84,11 @@ impl Loaded {
             Some(_) => &[DIGESTS],
             None => &[MANIFEST, DIGESTS],
         };
-        if stated != blake3::hash(&bytes) {
+        if stated != found {
             let what = format!("{MANIFEST} does not have the digest that {DIGESTS} states");
             return Err(contradiction(&dir, changed, &what));
         }
-        let manifest = match Manifest::parse(&bytes) {
+        let manifest = match parsed {
             Err(e @ Error::Integrity(_)) => return Err(damaged(&dir, MANIFEST, &e)),
             other => other?,
         };
@@ -144,6 +166,19 @@ impl Loaded {
             .filter(|(_, _, name)| !name.contains('/'))
             .map(|(f, digest, _)| (f, digest))
     }
+}
+
+/// `manifest.b3` and its own digest.
+fn read_digests(dir: &Dir) -> Result<(Hash, DigestList)> {
+    let bytes = read(dir, DIGESTS)?;
+    let list = DigestList::parse(&bytes).map_err(|e| damaged(dir, DIGESTS, &e))?;
+    Ok((blake3::hash(&bytes), list))
+}
+
+/// The digest of `manifest.json`, and what it says: not to be believed before the digest is the one that `manifest.b3` states.
+fn read_manifest(dir: &Dir) -> Result<(Hash, Result<Manifest>)> {
+    let bytes = read(dir, MANIFEST)?;
+    Ok((blake3::hash(&bytes), Manifest::parse(&bytes)))
 }
 
 /// Whether both manifests are of the same files.

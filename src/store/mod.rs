@@ -181,15 +181,35 @@ impl Store {
     /// As [`load`](Self::load), from the directory that is open already.
     pub(crate) fn load_from(&self, id: SnapshotId, dir: Dir) -> Result<Loaded> {
         match Loaded::read(id, dir.clone()) {
-            Err(e @ Error::Integrity(_)) => {
-                let catalogue = self.read_catalogue()?;
-                match catalogue.as_ref().and_then(|c| c.get(id)).filter(|r| !r.root.is_empty()) {
-                    Some(record) => Loaded::read_knowing(id, dir, Some(&record.root)),
-                    None => Err(e),
-                }
-            }
+            Err(e @ Error::Integrity(_)) => match self.remembered_root(id)? {
+                Some(root) => Loaded::read_knowing(id, dir, Some(&root)),
+                None => Err(e),
+            },
             other => other,
         }
+    }
+
+    /// As [`load_from`](Self::load_from), by two threads and with more memory; and what `beside` makes of the digests in the meantime,
+    /// which nothing vouches for yet.
+    pub(crate) fn load_beside<T: Send>(
+        &self,
+        id: SnapshotId,
+        dir: Dir,
+        beside: impl Fn(&DigestList) -> T + Send + Sync,
+    ) -> Result<(Loaded, T)> {
+        match Loaded::read_beside(id, dir.clone(), None, &beside) {
+            Err(e @ Error::Integrity(_)) => match self.remembered_root(id)? {
+                Some(root) => Loaded::read_beside(id, dir, Some(&root), &beside),
+                None => Err(e),
+            },
+            other => other,
+        }
+    }
+
+    /// The root that the catalogue remembers of a snapshot.
+    fn remembered_root(&self, id: SnapshotId) -> Result<Option<String>> {
+        let catalogue = self.read_catalogue()?;
+        Ok(catalogue.as_ref().and_then(|c| c.get(id)).map(|r| r.root.clone()).filter(|root| !root.is_empty()))
     }
 
     /// The catalogue as it stands on disk; `None` where it is missing or not to be believed.

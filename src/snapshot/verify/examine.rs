@@ -1,10 +1,10 @@
 //! Reading the files of a snapshot, as far as the level of a verification asks for it.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use blake3::Hash;
 
+use super::ahead::Ahead;
 use super::blame::{changed, resized};
 use super::deep::check_log;
 use super::hash::{buffer, hash_to};
@@ -15,16 +15,16 @@ use crate::observe::Observer;
 use crate::snapshot::create::capture::path_in;
 use crate::snapshot::each::try_each;
 use crate::snapshot::outcome::{Level, VerifyReport};
-use crate::store::{DIGESTS, FileManifest, Loaded, LogManifest, STATE};
+use crate::store::{FileManifest, Loaded, LogManifest};
 
-/// Reads what the level asks for. The manifests hold already.
-pub(super) fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Result<VerifyReport> {
+/// Reads what the level asks for and nobody has read ahead. The manifests hold already.
+pub(super) fn examine(loaded: &Loaded, ahead: Ahead, level: Level, observer: &Observer) -> Result<VerifyReport> {
     let dirs = open_dirs(loaded)?;
-    let files = || examine_files(loaded, &dirs, level, observer);
-    let extra = || extra_files(loaded, &dirs, observer);
-    // A large directory takes its time to list, in which another processor hashes.
-    let (examined, extra) = if level == Level::Quick { (files(), extra()) } else { rayon::join(files, extra) };
-    let (mut damage, bytes_checked) = examined?;
+    let (mut damage, bytes_checked) = match level {
+        Level::Quick => (absent(loaded, &dirs, observer)?, 0),
+        _ => examine_files(loaded, &dirs, &ahead, observer)?,
+    };
+    let extra = ahead.extra(&dirs)?;
     if level == Level::Deep {
         let logs = &loaded.manifest.logs;
         let known: HashSet<String> = damage.iter().map(|d| d.path.clone()).collect();
@@ -35,24 +35,31 @@ pub(super) fn examine(loaded: &Loaded, level: Level, observer: &Observer) -> Res
     let files_checked = loaded.manifest.files.len() as u64 + 1;
     let ok = damage.is_empty();
     let (id, intact) = (loaded.id.to_string(), BTreeMap::new());
-    Ok(VerifyReport { id, level, ok, files_checked, bytes_checked, damage, intact, extra: extra? })
+    Ok(VerifyReport { id, level, ok, files_checked, bytes_checked, damage, intact, extra })
+}
+
+/// What is wrong with its files as far as that can be seen without reading them.
+fn absent(loaded: &Loaded, dirs: &Dirs<'_>, observer: &Observer) -> Result<Vec<Damage>> {
+    let mut damage = Vec::new();
+    for file in &loaded.manifest.files {
+        observer.check()?;
+        match presence(dirs, file) {
+            Ok(found) => damage.extend(found),
+            Err(e) => damage.push(unreadable(&file.path, e)?),
+        }
+    }
+    Ok(damage)
 }
 
 /// What is wrong with its files, and how many bytes are right.
-fn examine_files(loaded: &Loaded, dirs: &Dirs<'_>, level: Level, observer: &Observer) -> Result<(Vec<Damage>, u64)> {
-    let mut damage = Vec::new();
-    let mut bytes_checked = 0;
-    if level == Level::Quick {
-        for file in &loaded.manifest.files {
-            observer.check()?;
-            match presence(dirs, file) {
-                Ok(found) => damage.extend(found),
-                Err(e) => damage.push(unreadable(&file.path, e)?),
-            }
+fn examine_files(loaded: &Loaded, dirs: &Dirs<'_>, ahead: &Ahead, observer: &Observer) -> Result<(Vec<Damage>, u64)> {
+    let (mut damage, mut bytes_checked, mut files) = (Vec::new(), 0, Vec::new());
+    for (at, (file, digest)) in loaded.files().enumerate() {
+        match ahead.size_of_right(at) {
+            Some(size) if size == file.size => bytes_checked += size,
+            _ => files.push((file, digest)),
         }
-        return Ok((damage, 0));
     }
-    let files: Vec<_> = loaded.files().collect();
     observer.phase("verify", files.len() as u64, files.iter().map(|(file, _)| file.size).sum());
     let read = |buf: &mut Buffer, (file, digest): &(&FileManifest, Hash)| {
         observer.check()?;
@@ -162,25 +169,4 @@ pub(in crate::snapshot) fn unreadable(path: &str, e: Error) -> Result<Damage> {
 /// Whether cowlog's own writer wrote the log: only then it has a checkpoint of its own, and no offset is missing.
 fn is_native(loaded: &Loaded, log: &LogManifest) -> bool {
     loaded.digests.get(&path_in(&log.dir, CHECKPOINT)).is_some()
-}
-
-fn extra_files(loaded: &Loaded, dirs: &Dirs<'_>, observer: &Observer) -> Result<Vec<String>> {
-    let known: HashSet<&str> = loaded.digests.iter().map(|(path, _)| path).collect();
-    let mut extra = Vec::new();
-    for (prefix, dir) in dirs {
-        for entry in dir.list()? {
-            observer.check()?;
-            let Some(name) = entry.name.to_str() else {
-                extra.push(entry.name.to_string_lossy().into_owned());
-                continue;
-            };
-            let path = if prefix.is_empty() { Cow::from(name) } else { format!("{prefix}/{name}").into() };
-            let ours = prefix.is_empty() && [DIGESTS, STATE].contains(&name) || dirs.contains_key(&*path);
-            if !ours && !known.contains(&*path) {
-                extra.push(path.into_owned());
-            }
-        }
-    }
-    extra.sort_unstable();
-    Ok(extra)
 }

@@ -1,5 +1,6 @@
 //! Finding out whether a snapshot still is what it was.
 
+mod ahead;
 pub(in crate::snapshot) mod blame;
 pub(in crate::snapshot) mod deep;
 pub(in crate::snapshot) mod examine;
@@ -12,10 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use blake3::Hash;
 
 use crate::error::{Damage, DamageKind, Error, IntegrityError, Result, ValidationError};
-use crate::fs::{Guard, LockMode, lock_dir};
+use crate::fs::{Dir, Guard, LockMode, lock_dir};
 use crate::snapshot::manager::{SnapshotManager, or_deleted};
 use crate::snapshot::outcome::{Level, VerifyReport};
-use crate::store::{DIGESTS, Loaded, MANIFEST, Reads, SnapshotId, Store, Verification};
+use crate::store::{DIGESTS, DigestList, Loaded, MANIFEST, Reads, SnapshotId, Store, Verification};
+use ahead::Ahead;
 use examine::examine;
 
 /// A snapshot every byte of which has been read and found right, locked against deletion while this lives.
@@ -40,9 +42,9 @@ impl VerifiedSnapshot {
 }
 
 /// A snapshot that is open for reading: locked against deletion, its manifests read if they hold.
-pub(in crate::snapshot) struct Opened {
+pub(in crate::snapshot) struct Opened<T = Loaded> {
     pub(in crate::snapshot) guard: Guard,
-    pub(in crate::snapshot) loaded: Result<Loaded>,
+    pub(in crate::snapshot) loaded: Result<T>,
 }
 
 impl SnapshotManager {
@@ -75,14 +77,14 @@ impl SnapshotManager {
     fn verify_with(&self, id: &str, level: Level, expected: Option<Hash>) -> Result<VerifyReport> {
         let store = self.store()?;
         let id = self.resolve(&store, id)?;
-        let opened = self.open_snapshot(&store, id)?;
-        let loaded = match opened.loaded {
+        let begun = self.config().clock.now();
+        let opened = self.open_beside(&store, id, level > Level::Quick)?;
+        let (loaded, ahead) = match opened.loaded {
             Ok(loaded) => loaded,
             Err(Error::Integrity(e)) => return Ok(unbelievable(id, level, e)),
             Err(e) => return Err(e),
         };
-        let begun = self.config().clock.now();
-        let mut report = examine(&loaded, level, &self.config().observer)?;
+        let mut report = examine(&loaded, ahead?, level, &self.config().observer)?;
         if let Some(damage) = self.root_damage(&store, &loaded)? {
             report.damage.insert(0, damage);
         }
@@ -114,10 +116,10 @@ impl SnapshotManager {
     pub fn verified(&self, id: &str) -> Result<VerifiedSnapshot> {
         let store = self.store()?;
         let id = self.resolve(&store, id)?;
-        let opened = self.open_snapshot(&store, id)?;
-        let loaded = opened.loaded?;
+        let opened = self.open_beside(&store, id, true)?;
+        let (loaded, ahead) = opened.loaded?;
         let mut damage: Vec<Damage> = self.root_damage(&store, &loaded)?.into_iter().collect();
-        damage.extend(self.examine_all(&loaded)?);
+        damage.extend(examine(&loaded, ahead?, Level::Full, &self.config().observer)?.damage);
         self.refuse(&store, &loaded, damage)?;
         Ok(VerifiedSnapshot { loaded, _guard: opened.guard })
     }
@@ -141,7 +143,7 @@ impl SnapshotManager {
 
     /// All damage of a snapshot whose manifests hold.
     pub(in crate::snapshot) fn examine_all(&self, loaded: &Loaded) -> Result<Vec<Damage>> {
-        Ok(examine(loaded, Level::Full, &self.config().observer)?.damage)
+        self.examine(loaded, Level::Full)
     }
 
     /// Warns of what a verification has found that whoever uses the snapshot now does not look for.
@@ -160,10 +162,29 @@ impl SnapshotManager {
 
     /// What can be seen of it without reading its files.
     pub(in crate::snapshot) fn examine_quickly(&self, loaded: &Loaded) -> Result<Vec<Damage>> {
-        Ok(examine(loaded, Level::Quick, &self.config().observer)?.damage)
+        self.examine(loaded, Level::Quick)
+    }
+
+    fn examine(&self, loaded: &Loaded, level: Level) -> Result<Vec<Damage>> {
+        let observer = &self.config().observer;
+        let ahead = Ahead::look(&loaded.dir, &loaded.digests, level > Level::Quick, observer)?;
+        Ok(examine(loaded, ahead, level, observer)?.damage)
     }
 
     pub(in crate::snapshot) fn open_snapshot(&self, store: &Store, id: SnapshotId) -> Result<Opened> {
+        let (guard, dir) = self.lock_snapshot(store, id)?;
+        Ok(Opened { guard, loaded: store.load_from(id, dir) })
+    }
+
+    /// The same, and looks at its directories, reading its small files if it `reads`, while the manifest is being parsed.
+    fn open_beside(&self, store: &Store, id: SnapshotId, reads: bool) -> Result<Opened<(Loaded, Result<Ahead>)>> {
+        let (guard, dir) = self.lock_snapshot(store, id)?;
+        let look = |digests: &DigestList| Ahead::look(&dir, digests, reads, &self.config().observer);
+        let loaded = store.load_beside(id, dir.clone(), look);
+        Ok(Opened { guard, loaded })
+    }
+
+    fn lock_snapshot(&self, store: &Store, id: SnapshotId) -> Result<(Guard, Dir)> {
         let what = "the snapshot, which is being deleted";
         let guard = lock_dir(store.dir(), id.to_string(), LockMode::Shared, &self.deadline(), what)
             .map_err(|e| or_deleted(store, id, e))?;
@@ -171,7 +192,7 @@ impl SnapshotManager {
             Some(dir) => dir.clone(),
             None => store.dir().open_dir(id.to_string())?,
         };
-        Ok(Opened { guard, loaded: store.load_from(id, dir) })
+        Ok((guard, dir))
     }
 
     /// The catalogue remembers another root: somebody exchanged the manifests, both of them.
