@@ -163,6 +163,18 @@ impl Dir {
         }
     }
 
+    /// Reads once from the beginning of a file: at most as many bytes as there is room for. It may be fewer before its end, too.
+    pub(crate) fn read_once(&self, name: impl AsRef<OsStr>, buf: &mut [u8]) -> Result<usize> {
+        let file = self.fs.open(&self.handle, name.as_ref(), Open::Read);
+        let file = file.map_err(|e| Error::io("open", self.path_of(&name), e))?;
+        loop {
+            match self.fs.read_at(&file, buf, 0) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                done => return done.map_err(|e| Error::io("read", self.path_of(&name), e)),
+            }
+        }
+    }
+
     /// Opens a file for reading if it is there.
     pub fn try_open(&self, name: impl AsRef<OsStr>) -> Result<Option<File>> {
         match self.open_file(name, Open::Read) {

@@ -52,22 +52,14 @@ impl File {
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.read_once(rest, offset + done as u64)? {
-                0 => break,
-                n => done += n,
+            match self.fs.read_at(&self.handle, rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.error("read", e)),
             }
         }
         Ok(done)
-    }
-
-    /// Reads once: at most as many bytes as there is room for. It may be fewer before the end of the file, too.
-    pub(crate) fn read_once(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        loop {
-            match self.fs.read_at(&self.handle, buf, offset) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                done => return done.map_err(|e| self.error("read", e)),
-            }
-        }
     }
 
     /// Where its bytes lie on the device, holes left out; `None` where the filesystem does not tell.

@@ -193,6 +193,13 @@ pub enum VolumeKind {
     Other,
 }
 
+impl VolumeKind {
+    /// Whether a read that ends in the middle of a page has come to the end of the file. Elsewhere (FUSE, 9p) a read may end anywhere.
+    pub(crate) fn reads_whole_pages(self) -> bool {
+        matches!(self, VolumeKind::Ext | VolumeKind::Xfs | VolumeKind::Btrfs)
+    }
+}
+
 /// The operating system, as far as this crate needs it.
 ///
 /// Names are single components, never paths. Operations are relative to open directories, so that a

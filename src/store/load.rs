@@ -1,6 +1,7 @@
 //! Reading one snapshot directory: the digests, and what they vouch for.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use blake3::Hash;
 
@@ -54,18 +55,23 @@ impl Loaded {
         Self::agreed(id, dir, remembered, list, manifest)
     }
 
-    /// The same with both manifests at once, and what `beside` makes of the digests while `manifest.json` is still being parsed: at that
-    /// time nothing says yet that they belong to it.
+    /// The same with both manifests at once, and what `beside` makes of the digests in the meantime, when nothing says yet that they belong
+    /// to it; the flag is set once `manifest.json` has been parsed.
     pub(super) fn read_beside<T: Send>(
         id: SnapshotId,
         dir: Dir,
-        remembered: Option<&str>,
-        beside: impl FnOnce(&DigestList) -> T + Send,
+        beside: &(impl Fn(&DigestList, &AtomicBool) -> T + Sync),
     ) -> Result<(Loaded, T)> {
-        let list = || read_digests(&dir).map(|(root, digests)| (beside(&digests), (root, digests)));
-        let (manifest, list) = rayon::join(|| read_manifest(&dir), list);
+        let parsed = AtomicBool::new(false);
+        let list = || read_digests(&dir).map(|(root, digests)| (beside(&digests, &parsed), (root, digests)));
+        let manifest = || {
+            let manifest = read_manifest(&dir);
+            parsed.store(true, Ordering::Relaxed);
+            manifest
+        };
+        let (manifest, list) = rayon::join(manifest, list);
         let (made, list) = list?;
-        Ok((Self::agreed(id, dir, remembered, list, manifest?)?, made))
+        Ok((Self::agreed(id, dir, None, list, manifest?)?, made))
     }
 
     /// Of manifests that agree.

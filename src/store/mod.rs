@@ -30,6 +30,7 @@ mod undo;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use catalogue::{Catalogue, LogRecord, Record, Seen};
 pub use digests::DigestList;
@@ -181,35 +182,36 @@ impl Store {
     /// As [`load`](Self::load), from the directory that is open already.
     pub(crate) fn load_from(&self, id: SnapshotId, dir: Dir) -> Result<Loaded> {
         match Loaded::read(id, dir.clone()) {
-            Err(e @ Error::Integrity(_)) => match self.remembered_root(id)? {
-                Some(root) => Loaded::read_knowing(id, dir, Some(&root)),
-                None => Err(e),
-            },
+            Err(e @ Error::Integrity(_)) => self.read_again(id, dir, e),
             other => other,
         }
     }
 
-    /// As [`load_from`](Self::load_from), by two threads and with more memory; and what `beside` makes of the digests in the meantime,
-    /// which nothing vouches for yet.
+    /// As [`load_from`](Self::load_from), by two threads and with more memory; and what `beside` makes of the digests while `manifest.json`
+    /// is being parsed, which nothing vouches for yet. Its flag is set when that is done.
     pub(crate) fn load_beside<T: Send>(
         &self,
         id: SnapshotId,
         dir: Dir,
-        beside: impl Fn(&DigestList) -> T + Send + Sync,
+        beside: impl Fn(&DigestList, &AtomicBool) -> T + Sync,
     ) -> Result<(Loaded, T)> {
-        match Loaded::read_beside(id, dir.clone(), None, &beside) {
-            Err(e @ Error::Integrity(_)) => match self.remembered_root(id)? {
-                Some(root) => Loaded::read_beside(id, dir, Some(&root), &beside),
-                None => Err(e),
-            },
+        match Loaded::read_beside(id, dir.clone(), &beside) {
+            Err(e @ Error::Integrity(_)) => {
+                let loaded = self.read_again(id, dir, e)?;
+                let made = beside(&loaded.digests, &AtomicBool::new(true));
+                Ok((loaded, made))
+            }
             other => other,
         }
     }
 
-    /// The root that the catalogue remembers of a snapshot.
-    fn remembered_root(&self, id: SnapshotId) -> Result<Option<String>> {
+    /// Where the manifests are wrong, the root that the catalogue remembers tells which of them it is.
+    fn read_again(&self, id: SnapshotId, dir: Dir, e: Error) -> Result<Loaded> {
         let catalogue = self.read_catalogue()?;
-        Ok(catalogue.as_ref().and_then(|c| c.get(id)).map(|r| r.root.clone()).filter(|root| !root.is_empty()))
+        match catalogue.as_ref().and_then(|c| c.get(id)).filter(|r| !r.root.is_empty()) {
+            Some(record) => Loaded::read_knowing(id, dir, Some(&record.root)),
+            None => Err(e),
+        }
     }
 
     /// The catalogue as it stands on disk; `None` where it is missing or not to be believed.

@@ -1,28 +1,29 @@
-//! What the digests alone tell: which names do not belong to a snapshot, and which of its small files are what they should be. It can be
-//! found out while the manifest is still being parsed, which takes as long as reading a tenth of many small files.
+//! What the digests alone tell of a snapshot: which names do not belong to it, and, while its manifest is still being parsed, whether its first
+//! small files are what they should be.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use blake3::Hash;
-
-use super::examine::Dirs;
+use super::examine::{Dirs, is_missing};
+use super::hash::Hashed;
 use crate::error::Result;
-use crate::fs::{Buffer, Dir, FileKind, Open};
+use crate::fs::{Buffer, Dir, FileKind};
 use crate::observe::Observer;
-use crate::snapshot::each::try_each;
 use crate::store::{DIGESTS, DigestList, MANIFEST, STATE};
 
-/// What is larger is not read here: the manifest first has to say how long it is.
+/// What is larger is not read before the manifest says how long it is.
 const SMALL: usize = 64 << 10;
 
-const PAGE: usize = 4096;
+const PAGE: u64 = 4096;
 
 /// What is known of a snapshot's directories and files without its manifest.
 #[derive(Debug)]
 pub(in crate::snapshot) struct Ahead {
-    /// Of each file, in the order of the digests: its size, where all of its bytes have been read and are the right ones.
-    right: Vec<Option<u64>>,
+    /// What one read of each of the first files gave, in the order of the digests; `None` where it does not tell all of a file.
+    pub(super) read: Vec<Result<Option<Hashed>>>,
+    /// Of each file, whether one read can tell all of it.
+    plain: Vec<bool>,
     /// The directories that were listed.
     listed: HashSet<String>,
     /// Names in them that have no digest; some may be directories that the manifest names.
@@ -30,34 +31,53 @@ pub(in crate::snapshot) struct Ahead {
 }
 
 impl Ahead {
-    /// Lists the directories and, where that is wanted, reads the small files.
-    pub(super) fn look(root: &Dir, digests: &DigestList, reads: bool, observer: &Observer) -> Result<Ahead> {
-        let files: Vec<(&str, Hash)> = digests.iter().filter(|(path, _)| *path != MANIFEST).collect();
+    /// Lists the directories, and then reads small files until the manifest has been parsed.
+    pub(super) fn look(root: &Dir, digests: &DigestList, parsed: &AtomicBool, observer: &Observer) -> Result<Ahead> {
+        let files: Vec<&str> = digests.iter().map(|(path, _)| path).filter(|path| *path != MANIFEST).collect();
         let mut dirs = HashMap::from([("", root.clone())]);
-        for dir in files.iter().map(|(path, _)| split(path).0).collect::<BTreeSet<_>>() {
-            // What cannot be opened is told of once its files are missed.
-            if !dir.is_empty()
-                && let Ok(opened) = root.open_dir(dir)
-            {
-                dirs.insert(dir, opened);
+        let below = files.iter().map(|path| split(path).0).filter(|dir| !dir.is_empty());
+        for dir in below.collect::<BTreeSet<_>>() {
+            match root.open_dir(dir) {
+                Ok(opened) => {
+                    dirs.insert(dir, opened);
+                }
+                // Each of its files will be missed.
+                Err(e) if is_missing(&e) => {}
+                Err(e) => return Err(e),
             }
         }
-        let (regular, others) = list(&dirs, &files, observer)?;
+        let (mut plain, others) = list(&dirs, &files, observer)?;
+        if !root.volume()?.kind.reads_whole_pages() {
+            plain.fill(false);
+        }
+        let mut read = Vec::new();
+        let mut buf = Buffer::new(SMALL);
+        for (path, plain) in files.iter().zip(&plain) {
+            if parsed.load(Ordering::Relaxed) {
+                break;
+            }
+            observer.check()?;
+            let (dir, name) = split(path);
+            read.push(match dirs.get(dir).filter(|_| *plain) {
+                Some(dir) => read_at_once(dir, name, &mut buf),
+                None => Ok(None),
+            });
+        }
         let listed = dirs.keys().map(|dir| (*dir).to_owned()).collect();
-        let right = if reads { read(&dirs, files.into_iter().zip(regular).collect(), observer)? } else { Vec::new() };
-        Ok(Ahead { right, listed, others })
+        Ok(Ahead { read, plain, listed, others })
     }
 
-    /// The size of a file of which all bytes are right, by its place among the files.
-    pub(super) fn size_of_right(&self, at: usize) -> Option<u64> {
-        self.right.get(at).copied().flatten()
+    /// Whether one read can tell all of a file of this size, by its place among the files: where its directory calls it a regular file, and
+    /// its filesystem ends no read in the middle of a page but at the end of the file.
+    pub(super) fn is_plain(&self, at: usize, size: u64) -> bool {
+        !size.is_multiple_of(PAGE) && self.plain.get(at) == Some(&true)
     }
 
     /// Names in the directories of a snapshot that do not belong to it, sorted.
     pub(super) fn extra(self, dirs: &Dirs<'_>) -> Result<Vec<String>> {
         let mut extra = self.others;
         extra.retain(|path| !dirs.contains_key(path.as_str()));
-        // Nothing has a digest there.
+        // A directory that holds no file of the snapshot.
         for (path, dir) in dirs.iter().filter(|(path, _)| !self.listed.contains(**path)) {
             extra.extend(dir.list()?.iter().map(|entry| format!("{path}/{}", entry.name.display())));
         }
@@ -67,8 +87,8 @@ impl Ahead {
 }
 
 /// Of each file whether its directory calls it a regular one, and the names that have no digest.
-fn list(dirs: &Dirs<'_>, files: &[(&str, Hash)], observer: &Observer) -> Result<(Vec<bool>, Vec<String>)> {
-    let known: HashMap<&str, usize> = files.iter().enumerate().map(|(at, (path, _))| (*path, at)).collect();
+fn list(dirs: &Dirs<'_>, files: &[&str], observer: &Observer) -> Result<(Vec<bool>, Vec<String>)> {
+    let known: HashMap<&str, usize> = files.iter().enumerate().map(|(at, path)| (*path, at)).collect();
     let (mut regular, mut others) = (vec![false; files.len()], Vec::new());
     for (prefix, dir) in dirs {
         for entry in dir.list()? {
@@ -88,25 +108,13 @@ fn list(dirs: &Dirs<'_>, files: &[(&str, Hash)], observer: &Observer) -> Result<
     Ok((regular, others))
 }
 
-fn read(dirs: &Dirs<'_>, files: Vec<((&str, Hash), bool)>, observer: &Observer) -> Result<Vec<Option<u64>>> {
-    observer.phase("verify", files.len() as u64, 0);
-    let read = |buf: &mut Buffer, ((path, digest), regular): &((&str, Hash), bool)| {
-        observer.check()?;
-        let (dir, name) = split(path);
-        let right = dirs.get(dir).filter(|_| *regular).and_then(|dir| read_at_once(dir, name, *digest, buf));
-        observer.advance(1, 0);
-        Ok(right)
-    };
-    try_each(&files, || Buffer::new(SMALL), read)
-}
-
-/// How many bytes a small file has, if all of them are right. A read that does not get all that it asks for has come to the end of the file if
-/// it ends in the middle of a page, or got nothing. Whatever else is found, an error too, needs a closer look.
-fn read_at_once(dir: &Dir, name: &str, digest: Hash, buf: &mut [u8]) -> Option<u64> {
-    let got = dir.open_file(name, Open::Read).ok()?.read_once(buf, 0).ok()?;
-    let is_all = got == 0 || got < buf.len() && !got.is_multiple_of(PAGE);
-    let right = is_all && blake3::hash(buf.get(..got)?) == digest;
-    right.then_some(got as u64)
+/// The digest and the size of a [plain](Ahead::is_plain) file, where it fits into the buffer and leaves room: a read that ends there in the
+/// middle of a page, or before the first byte, has come to its end. `None` where it does not tell.
+pub(super) fn read_at_once(dir: &Dir, name: &str, buf: &mut [u8]) -> Result<Option<Hashed>> {
+    let got = dir.read_once(name, buf)?;
+    let size = got as u64;
+    let is_all = got == 0 || got < buf.len() && !size.is_multiple_of(PAGE);
+    Ok(is_all.then(|| (blake3::hash(buf.get(..got).unwrap_or_default()), size)))
 }
 
 /// Directory and name.
@@ -120,14 +128,17 @@ mod tests {
 
     use super::*;
     use crate::fs::MemFs;
+    use crate::fs::mem::{Abilities, Op};
+    use crate::fs::{Open, VolumeKind};
 
     #[test]
-    fn only_what_one_read_has_shown_to_be_right_is_right() {
-        let root = Dir::open_on(Arc::new(MemFs::new()), "/").unwrap();
+    fn one_read_tells_only_what_it_can_tell() {
+        let fs = MemFs::with(Abilities { kind: VolumeKind::Xfs, ..Abilities::default() });
+        let root = Dir::open_on(Arc::new(fs.clone()), "/").unwrap();
         let put = |dir: &Dir, name: &str, bytes: &[u8]| {
             dir.open_file(name, Open::CreateNew(0o600)).unwrap().write_all_at(bytes, 0).unwrap();
         };
-        let page = vec![7; PAGE];
+        let page = vec![7; 4096];
         let (below, large) = (vec![7; SMALL - 1], vec![7; SMALL + 1]);
         let sub = root.make_dir("orders-0", 0o700).unwrap();
         root.make_dir("directory", 0o700).unwrap();
@@ -158,14 +169,28 @@ mod tests {
         ];
         let list = DigestList::new(should.iter().map(|(path, b, _)| ((*path).into(), blake3::hash(b))).collect());
         let observer = Observer::default();
-        let ahead = Ahead::look(&root, &list, true, &observer).unwrap();
-        for (at, (path, _, right)) in should.iter().enumerate() {
-            assert_eq!(ahead.size_of_right(at), *right, "{path}");
+        let ahead = Ahead::look(&root, &list, &AtomicBool::new(false), &observer).unwrap();
+        assert_eq!(ahead.read.len(), should.len());
+        for ((path, bytes, right), read) in should.iter().zip(&ahead.read) {
+            let found = read.as_ref().ok().copied().flatten().filter(|(digest, _)| *digest == blake3::hash(bytes));
+            assert_eq!(found.map(|(_, size)| size), *right, "{path}");
         }
+        let at = |path: &str| should.iter().position(|(p, _, _)| *p == path).unwrap();
+        assert!(ahead.is_plain(at("flipped"), 7));
+        assert!(!ahead.is_plain(at("page"), PAGE) && !ahead.is_plain(at("directory"), 7) && !ahead.is_plain(99, 7));
         assert_eq!(ahead.extra(&HashMap::from([("", root.clone()), ("orders-0", sub)])).unwrap(), ["extra"]);
-        let listed = Ahead::look(&root, &list, false, &observer).unwrap();
-        assert!((0..should.len()).all(|at| listed.size_of_right(at).is_none()));
-        // A directory of which nothing has a digest is listed all the same.
+        // A second read may go well: that the first did not is told all the same.
+        fs.fail(Op::Read, 1, 5);
+        let failed = Ahead::look(&root, &list, &AtomicBool::new(false), &observer).unwrap();
+        assert_eq!(failed.read.iter().filter(|read| read.is_err()).count(), 1);
+        assert!(failed.read[at("below")].is_err());
+        // Where a read may end anywhere, it tells nothing.
+        fs.set_abilities(Abilities { kind: VolumeKind::Other, ..Abilities::default() });
+        let other = Ahead::look(&root, &list, &AtomicBool::new(false), &observer).unwrap();
+        assert!(other.read.iter().all(|read| matches!(read, Ok(None))) && !other.is_plain(at("flipped"), 7));
+        // Nothing is read once the manifest has been parsed, and a directory of which nothing has a digest is listed all the same.
+        let listed = Ahead::look(&root, &list, &AtomicBool::new(true), &observer).unwrap();
+        assert!(listed.read.is_empty());
         let bare = root.make_dir("orders-1", 0o700).unwrap();
         put(&bare, "stray", b"");
         assert_eq!(

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use blake3::Hash;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, read_at_once};
 use super::blame::{changed, resized};
 use super::deep::check_log;
-use super::hash::{buffer, hash_to};
+use super::hash::{Hashed, buffer, hash_to};
 use crate::error::{Damage, DamageKind, Error, Result};
 use crate::fs::{Buffer, Dir, FileKind, Open, Stat};
 use crate::log::CHECKPOINT;
@@ -18,11 +18,11 @@ use crate::snapshot::outcome::{Level, VerifyReport};
 use crate::store::{FileManifest, Loaded, LogManifest};
 
 /// Reads what the level asks for and nobody has read ahead. The manifests hold already.
-pub(super) fn examine(loaded: &Loaded, ahead: Ahead, level: Level, observer: &Observer) -> Result<VerifyReport> {
+pub(super) fn examine(loaded: &Loaded, mut ahead: Ahead, level: Level, observer: &Observer) -> Result<VerifyReport> {
     let dirs = open_dirs(loaded)?;
     let (mut damage, bytes_checked) = match level {
         Level::Quick => (absent(loaded, &dirs, observer)?, 0),
-        _ => examine_files(loaded, &dirs, &ahead, observer)?,
+        _ => examine_files(loaded, &dirs, &mut ahead, observer)?,
     };
     let extra = ahead.extra(&dirs)?;
     if level == Level::Deep {
@@ -52,30 +52,38 @@ fn absent(loaded: &Loaded, dirs: &Dirs<'_>, observer: &Observer) -> Result<Vec<D
 }
 
 /// What is wrong with its files, and how many bytes are right.
-fn examine_files(loaded: &Loaded, dirs: &Dirs<'_>, ahead: &Ahead, observer: &Observer) -> Result<(Vec<Damage>, u64)> {
-    let (mut damage, mut bytes_checked, mut files) = (Vec::new(), 0, Vec::new());
+fn examine_files(
+    loaded: &Loaded,
+    dirs: &Dirs<'_>,
+    ahead: &mut Ahead,
+    observer: &Observer,
+) -> Result<(Vec<Damage>, u64)> {
+    let (files, bytes) = (&loaded.manifest.files, loaded.manifest.files.iter().map(|file| file.size).sum());
+    observer.phase("verify", files.len() as u64, bytes);
+    let (mut reads, mut rest) = (Vec::new(), Vec::new());
+    let mut read_ahead = std::mem::take(&mut ahead.read).into_iter();
     for (at, (file, digest)) in loaded.files().enumerate() {
-        match ahead.size_of_right(at) {
-            Some(size) if size == file.size => bytes_checked += size,
-            _ => files.push((file, digest)),
-        }
+        let read = match read_ahead.next() {
+            Some(Ok(Some(found))) => judge(dirs, file, digest, found),
+            Some(Err(e)) => Err(e),
+            Some(Ok(None)) | None => {
+                rest.push((file, digest, ahead.is_plain(at, file.size)));
+                continue;
+            }
+        };
+        reads.push(or_absent(dirs, file, read)?);
+        observer.advance(1, file.size);
     }
-    observer.phase("verify", files.len() as u64, files.iter().map(|(file, _)| file.size).sum());
-    let read = |buf: &mut Buffer, (file, digest): &(&FileManifest, Hash)| {
+    let read = |buf: &mut Buffer, (file, digest, plain): &(&FileManifest, Hash, bool)| {
         observer.check()?;
-        match read_file(dirs, file, *digest, buf, observer) {
-            Ok(read) => Ok(read),
-            Err(e @ Error::Filesystem(_)) => match presence(dirs, file) {
-                Ok(Some(found)) => Ok(Read::Wrong(found)),
-                _ => unreadable(&file.path, e).map(Read::Wrong),
-            },
-            Err(e) => Err(e),
-        }
+        or_absent(dirs, file, read_file(dirs, file, *digest, *plain, buf, observer))
     };
-    for read in try_each(&files, buffer, read)? {
+    reads.extend(try_each(&rest, buffer, read)?);
+    let (mut damage, mut bytes_checked) = (Vec::new(), 0);
+    for read in reads {
         match read {
             Read::Right(bytes) => bytes_checked += bytes,
-            Read::Wrong(found) => damage.push(found),
+            Read::Wrong(found) => damage.push(*found),
         }
     }
     Ok((damage, bytes_checked))
@@ -107,7 +115,7 @@ pub(in crate::snapshot) fn place<'a>(dirs: &'a Dirs<'_>, path: &'a str) -> Optio
 }
 
 /// Gone, or something else stands in its place.
-fn is_missing(e: &Error) -> bool {
+pub(super) fn is_missing(e: &Error) -> bool {
     e.is_not_found()
         || matches!(e, Error::Filesystem(e)
             if e.source.kind() == std::io::ErrorKind::NotADirectory)
@@ -116,28 +124,74 @@ fn is_missing(e: &Error) -> bool {
 /// What comes of reading all of a file.
 enum Read {
     Right(u64),
-    Wrong(Damage),
+    Wrong(Box<Damage>),
 }
 
-fn read_file(dirs: &Dirs<'_>, file: &FileManifest, digest: Hash, buf: &mut [u8], observer: &Observer) -> Result<Read> {
+impl Read {
+    fn wrong(damage: Damage) -> Read {
+        Read::Wrong(Box::new(damage))
+    }
+}
+
+fn read_file(
+    dirs: &Dirs<'_>,
+    file: &FileManifest,
+    digest: Hash,
+    plain: bool,
+    buf: &mut [u8],
+    observer: &Observer,
+) -> Result<Read> {
     let Some((dir, name)) = place(dirs, &file.path) else {
-        return Ok(Read::Wrong(missing(file, "it is not there")));
+        return Ok(Read::wrong(missing(file, "it is not there")));
     };
+    // One byte more than it should have.
+    let room = usize::try_from(file.size).ok().filter(|_| plain).and_then(|size| buf.get_mut(..=size));
+    if let Some(room) = room
+        && let Some(found) = read_at_once(dir, name, room)?
+    {
+        observer.advance(1, found.1);
+        return judge(dirs, file, digest, found);
+    }
     let opened = dir.open_file(name, Open::Read)?;
     let stat = opened.stat()?;
     if let Some(found) = differs(file, &stat) {
-        return Ok(Read::Wrong(found));
+        return Ok(Read::wrong(found));
     }
     let (found, bytes) = hash_to(&opened, file.size, buf, observer)?;
-    Ok(if found == digest { Read::Right(bytes) } else { Read::Wrong(changed(file, Some(&stat))) })
+    Ok(if found == digest { Read::Right(bytes) } else { Read::wrong(changed(file, Some(&stat))) })
+}
+
+/// What it means that a file has these bytes.
+fn judge(dirs: &Dirs<'_>, file: &FileManifest, digest: Hash, (found, bytes): Hashed) -> Result<Read> {
+    if found == digest && bytes == file.size {
+        return Ok(Read::Right(bytes));
+    }
+    Ok(Read::wrong(match stat_of(dirs, file)? {
+        None => missing(file, "it is not there"),
+        Some(stat) => differs(file, &stat).unwrap_or_else(|| changed(file, Some(&stat))),
+    }))
+}
+
+/// A file that could not be read may not be there.
+fn or_absent(dirs: &Dirs<'_>, file: &FileManifest, read: Result<Read>) -> Result<Read> {
+    match read {
+        Err(e @ Error::Filesystem(_)) => match presence(dirs, file) {
+            Ok(Some(found)) => Ok(Read::wrong(found)),
+            _ => unreadable(&file.path, e).map(Read::wrong),
+        },
+        read => read,
+    }
+}
+
+fn stat_of(dirs: &Dirs<'_>, file: &FileManifest) -> Result<Option<Stat>> {
+    match place(dirs, &file.path) {
+        Some((dir, name)) => dir.try_stat(name),
+        None => Ok(None),
+    }
 }
 
 fn presence(dirs: &Dirs<'_>, file: &FileManifest) -> Result<Option<Damage>> {
-    let stat = match place(dirs, &file.path) {
-        Some((dir, name)) => dir.try_stat(name)?,
-        None => None,
-    };
-    Ok(match stat {
+    Ok(match stat_of(dirs, file)? {
         None => Some(missing(file, "it is not there")),
         Some(stat) => differs(file, &stat),
     })

@@ -29,6 +29,7 @@ pub(in crate::snapshot) fn buffer() -> Buffer {
 /// Hashes the first `limit` bytes, fewer where the file ends before.
 pub(in crate::snapshot) fn hash_to(file: &File, limit: u64, buf: &mut [u8], observer: &Observer) -> Result<Hashed> {
     let (hasher, at) = feed(file, limit, buf, observer, || true)?;
+    observer.advance(1, 0);
     Ok((hasher.finalize(), at))
 }
 
@@ -45,6 +46,7 @@ pub(in crate::snapshot) fn hash_until(
     if at < limit && !in_time() {
         return Ok(None);
     }
+    observer.advance(1, 0);
     Ok(Some((hasher.finalize(), at)))
 }
 
@@ -57,16 +59,15 @@ fn feed(
 ) -> Result<(blake3::Hasher, u64)> {
     let mut hasher = blake3::Hasher::new();
     let mut at = 0;
-    while go_on() {
+    while at < limit && go_on() {
         observer.check()?;
         let wanted = usize::try_from(limit - at).unwrap_or(usize::MAX).min(buf.len());
         let Some(chunk) = buf.get_mut(..wanted) else { break };
         let got = file.read_at(chunk, at)?;
         hasher.update(chunk.get(..got).unwrap_or_default());
         at += got as u64;
-        let ended = got < wanted || at == limit;
-        observer.advance(u64::from(ended), got as u64);
-        if ended {
+        observer.advance(0, got as u64);
+        if got < wanted {
             break;
         }
     }

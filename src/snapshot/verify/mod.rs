@@ -9,6 +9,7 @@ pub(in crate::snapshot) mod intact;
 pub(in crate::snapshot) mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 
 use blake3::Hash;
 
@@ -78,7 +79,7 @@ impl SnapshotManager {
         let store = self.store()?;
         let id = self.resolve(&store, id)?;
         let begun = self.config().clock.now();
-        let opened = self.open_beside(&store, id, level > Level::Quick)?;
+        let opened = self.open_looking(&store, id, level)?;
         let (loaded, ahead) = match opened.loaded {
             Ok(loaded) => loaded,
             Err(Error::Integrity(e)) => return Ok(unbelievable(id, level, e)),
@@ -116,7 +117,7 @@ impl SnapshotManager {
     pub fn verified(&self, id: &str) -> Result<VerifiedSnapshot> {
         let store = self.store()?;
         let id = self.resolve(&store, id)?;
-        let opened = self.open_beside(&store, id, true)?;
+        let opened = self.open_looking(&store, id, Level::Full)?;
         let (loaded, ahead) = opened.loaded?;
         let mut damage: Vec<Damage> = self.root_damage(&store, &loaded)?.into_iter().collect();
         damage.extend(examine(&loaded, ahead?, Level::Full, &self.config().observer)?.damage);
@@ -167,7 +168,7 @@ impl SnapshotManager {
 
     fn examine(&self, loaded: &Loaded, level: Level) -> Result<Vec<Damage>> {
         let observer = &self.config().observer;
-        let ahead = Ahead::look(&loaded.dir, &loaded.digests, level > Level::Quick, observer)?;
+        let ahead = Ahead::look(&loaded.dir, &loaded.digests, &AtomicBool::new(true), observer)?;
         Ok(examine(loaded, ahead, level, observer)?.damage)
     }
 
@@ -176,11 +177,19 @@ impl SnapshotManager {
         Ok(Opened { guard, loaded: store.load_from(id, dir) })
     }
 
-    /// The same, and looks at its directories, reading its small files if it `reads`, while the manifest is being parsed.
-    fn open_beside(&self, store: &Store, id: SnapshotId, reads: bool) -> Result<Opened<(Loaded, Result<Ahead>)>> {
+    /// The same, and looks at what can be known without the manifest.
+    fn open_looking(&self, store: &Store, id: SnapshotId, level: Level) -> Result<Opened<(Loaded, Result<Ahead>)>> {
         let (guard, dir) = self.lock_snapshot(store, id)?;
-        let look = |digests: &DigestList| Ahead::look(&dir, digests, reads, &self.config().observer);
-        let loaded = store.load_beside(id, dir.clone(), look);
+        let look =
+            |digests: &DigestList, parsed: &AtomicBool| Ahead::look(&dir, digests, parsed, &self.config().observer);
+        let loaded = match level {
+            // By this thread alone: all others may be reading every byte of something else, for hours.
+            Level::Quick => store.load_from(id, dir.clone()).map(|loaded| {
+                let ahead = look(&loaded.digests, &AtomicBool::new(true));
+                (loaded, ahead)
+            }),
+            _ => store.load_beside(id, dir.clone(), look),
+        };
         Ok(Opened { guard, loaded })
     }
 
