@@ -62,9 +62,10 @@ impl Drop for Mapper {
     }
 }
 
-fn never_inherited(filesystem: &str, dir: &Path, extension: &str) {
+/// Where many files are new, they are synced otherwise.
+fn never_inherited(filesystem: &str, dir: &Path, extension: &str, others: usize) {
     let (_temp, root) = fixtures::unpack("plain-clean");
-    let data = dir.join(format!("data-{extension}"));
+    let data = dir.join(format!("data-{extension}-{others}"));
     let copied = Command::new("cp").arg("-a").arg(&root).arg(&data).status();
     assert!(copied.expect("cp").success());
     let file = format!("orders-0/00000000000000000000.{extension}");
@@ -91,6 +92,9 @@ fn never_inherited(filesystem: &str, dir: &Path, extension: &str) {
     let Some(mut mapper) = Mapper::of(&live) else { return };
     for at in [size / 2, size / 2 + 1, 3, size / 2] {
         mapper.flip(at);
+        for other in 0..others {
+            fs::write(data.join(format!("orders-0/other-{other}")), format!("{at}")).expect("room");
+        }
         let (_, entry) = take();
         assert_ne!(entry.method, Method::Inherit, "{filesystem}, .{extension}, byte {at}");
     }
@@ -102,10 +106,15 @@ fn never_inherited(filesystem: &str, dir: &Path, extension: &str) {
 
 #[test]
 fn of_an_index() {
-    each_filesystem(|filesystem, dir| never_inherited(filesystem, dir, "timeindex"));
+    each_filesystem(|filesystem, dir| never_inherited(filesystem, dir, "timeindex", 0));
 }
 
 #[test]
 fn of_a_segment() {
-    each_filesystem(|filesystem, dir| never_inherited(filesystem, dir, "log"));
+    each_filesystem(|filesystem, dir| never_inherited(filesystem, dir, "log", 0));
+}
+
+#[test]
+fn of_an_index_among_many_new_files() {
+    each_filesystem(|filesystem, dir| never_inherited(filesystem, dir, "timeindex", 600));
 }

@@ -13,6 +13,7 @@ use super::previous::{Previous, PreviousLog};
 use super::staging::StagedSnapshot;
 use crate::error::{ConcurrencyError, Result, ValidationError};
 use crate::fs::{Dir, Identity, Method, Open};
+use crate::kafka::Profile;
 use crate::kafka::datadir::PARTITION_METADATA;
 use crate::kafka::live::Turn;
 use crate::snapshot::manager::SnapshotManager;
@@ -56,6 +57,9 @@ pub(in crate::snapshot) fn assemble(mut shares: Vec<Share<'_>>) -> Result<Vec<As
     }
     shares.into_iter().zip(taken).map(|(share, (taken, root))| finish(share, root, taken)).collect()
 }
+
+/// Above so many files one sync of the whole filesystem is cheaper than one of each, though it waits for other people's data too.
+const MANY: usize = 500;
 
 /// A partition that was moved from one directory to another meanwhile was taken in both, and a broker would not start.
 fn refuse_moved(ongoing: &[Ongoing<'_>]) -> Result<()> {
@@ -173,12 +177,28 @@ impl<'a> Ongoing<'a> {
         context.budget.accept(&self.plan)?;
         store.dir().expect_room(copied)?;
 
+        self.write_back(&mut logs)?;
         // A broker's checkpoints must not be newer than its logs: they go first.
         self.root.share_rest(context)?;
         let outcomes = logs.into_par_iter().with_max_len(1).map(|log| Ok((log.log(), log.finish(context)?)));
         for (log, outcome) in outcomes.collect::<Result<Vec<_>>>()? {
             self.taken.add(log, outcome, staged)?;
         }
+        Ok(())
+    }
+
+    /// Has the dirty pages of many new files written at once. Otherwise each is synced before it is shared, which takes milliseconds: it was
+    /// read a moment ago, and the time of that has to be written, too.
+    fn write_back(&mut self, logs: &mut [Attempt<'_>]) -> Result<()> {
+        let Share { source, context, .. } = self.share;
+        let new = self.root.pending() + logs.iter().map(Attempt::pending).sum::<usize>();
+        if context.profile == Profile::Native || new <= MANY {
+            return Ok(());
+        }
+        source.dir.sync_filesystem()?;
+        let device = source.dir.stat_self()?.dev;
+        self.root.was_written_back(device);
+        logs.iter_mut().for_each(|log| log.was_written_back(device));
         Ok(())
     }
 
@@ -342,8 +362,6 @@ fn refuse_changed_in_place(source: &Dir, files: &[Staged], staging: &BTreeMap<St
 /// Clones and copies need a sync of their own; links of durable files do not. Serially: parallel syncs are slower on
 /// btrfs, and no faster elsewhere. A clone that is not synced comes back empty after a power cut.
 fn make_durable(files: &[Staged], staging: &BTreeMap<String, Dir>) -> Result<()> {
-    /// Above so many one sync of the whole filesystem is cheaper, though it waits for other people's data too.
-    const MANY: usize = 500;
     let fresh: Vec<&Staged> = files.iter().filter(|f| f.fresh && f.manifest.method != Method::Inherit).collect();
     if fresh.len() > MANY
         && let Some(first) = staging.values().next()

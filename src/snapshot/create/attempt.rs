@@ -111,6 +111,18 @@ impl<'a> Attempt<'a> {
         Ok(self.step(|capture| capture.plan(context))?.unwrap_or_default())
     }
 
+    /// How many files are to be shared.
+    pub(in crate::snapshot) fn pending(&self) -> usize {
+        self.capture.as_ref().map_or(0, LogCapture::pending)
+    }
+
+    /// All dirty pages on this device were written after the last file was looked at.
+    pub(in crate::snapshot) fn was_written_back(&mut self, device: u64) {
+        if let Some(capture) = &mut self.capture {
+            capture.was_written_back(device);
+        }
+    }
+
     fn step<T>(&mut self, step: impl FnOnce(&mut LogCapture<'a>) -> Result<T>) -> Result<Option<T>> {
         let Some(capture) = self.capture.as_mut().filter(|_| self.disturbed.is_none()) else { return Ok(None) };
         match step(capture) {

@@ -90,6 +90,8 @@ pub(in crate::snapshot) struct Capture<'a> {
     known: (Vec<Nameless>, Option<Arc<Links>>),
     new: Vec<Wanted>,
     pending: Vec<(Wanted, Stat)>,
+    /// The device on which all dirty pages were written since what is pending was looked at.
+    written_back: Option<u64>,
 }
 
 impl<'a> Capture<'a> {
@@ -100,7 +102,17 @@ impl<'a> Capture<'a> {
         previous: Option<&'a PreviousLog<'a>>,
     ) -> Self {
         let (known, new) = ((Vec::new(), None), Vec::new());
-        Capture { source, staging, prefix, previous, staged: Vec::new(), known, new, pending: Vec::new() }
+        Capture {
+            source,
+            staging,
+            prefix,
+            previous,
+            staged: Vec::new(),
+            known,
+            new,
+            pending: Vec::new(),
+            written_back: None,
+        }
     }
 
     /// What is wanted. Of that, what the previous snapshot has too is to be linked from there in the background.
@@ -128,6 +140,7 @@ impl<'a> Capture<'a> {
     /// Finds out with one `stat` per file which are unchanged; the links of the others are taken back.
     /// A file that is gone meanwhile is an error; the source's lock or the caller's second look guards against it.
     pub(in crate::snapshot) fn inherit(&mut self, context: &Context<'_>) -> Result<()> {
+        self.written_back = None;
         // Those of the active segment come on top: growing for them would ask for as much again.
         self.staged.reserve_exact(self.expected() + SegmentFile::ALL.len());
         if let (Some(previous), (known, Some(links))) = (self.previous, std::mem::take(&mut self.known)) {
@@ -202,6 +215,16 @@ impl<'a> Capture<'a> {
         Ok(plan)
     }
 
+    /// How many files are to be shared.
+    pub(in crate::snapshot) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// All dirty pages on this device were written after the last file was looked at.
+    pub(in crate::snapshot) fn was_written_back(&mut self, device: u64) {
+        self.written_back = Some(device);
+    }
+
     pub(in crate::snapshot) fn into_staged(self) -> Vec<Staged> {
         self.staged
     }
@@ -228,7 +251,7 @@ impl<'a> Capture<'a> {
 
     fn share(&self, file: &Wanted, before: &Stat, context: &Context<'_>) -> Result<Staged> {
         let opened = self.source.open_file(&file.name, Open::Read)?;
-        if context.profile != Profile::Native {
+        if context.profile != Profile::Native && self.written_back != Some(before.dev) {
             // Before its identity is taken: a later write through a mapping then moves the mtime.
             opened.sync()?;
         }

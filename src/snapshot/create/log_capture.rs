@@ -117,6 +117,14 @@ impl<'a> LogCapture<'a> {
         log.marks.hold_segments(first, self.capture.new_segments(), (&log.dir, log.profile), context)
     }
 
+    pub(in crate::snapshot) fn pending(&self) -> usize {
+        self.capture.pending()
+    }
+
+    pub(in crate::snapshot) fn was_written_back(&mut self, device: u64) {
+        self.capture.was_written_back(device);
+    }
+
     /// What would have to be copied.
     pub(in crate::snapshot) fn plan(&self, context: &Context<'_>) -> Result<Plan> {
         let active = match &self.active {
