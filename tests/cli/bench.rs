@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -49,7 +49,14 @@ fn as_json_it_is_one_value() {
 fn interrupted_it_leaves_nothing_either() {
     let temp = tempfile::tempdir().unwrap();
     // While the log is written, and among the contenders.
-    for (when, which) in [("log-0", Signal::SIGINT), ("snapshots", Signal::SIGTERM), ("target", Signal::SIGINT)] {
+    let cases = [("log-0", Signal::SIGINT), ("snapshots", Signal::SIGTERM), ("target", Signal::SIGINT)];
+    // And while other programs run, which may have children.
+    let others = [("rsync", "rsynced", Signal::SIGTERM), ("restic", "restic", Signal::SIGINT)];
+    let is_here = |program: &str| {
+        Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    };
+    let others = others.into_iter().filter(|(program, _, _)| is_here(program)).map(|(_, when, which)| (when, which));
+    for (when, which) in cases.into_iter().chain(others) {
         let mut command = cowlog();
         command.arg("bench").arg(temp.path()).args(["--size", "64MiB", "--json"]);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,5 +1,6 @@
 //! Other programs, which end when they are told to.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 use crate::demo::{interruptible, io};
 use crate::failure::Failure;
 use crate::session::Session;
+
+/// How the variables begin that other programs take their settings from.
+const THEIRS: [&str; 2] = ["RESTIC_", "RSYNC_"];
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,14 @@ pub fn run(command: &mut Command, until: Instant, session: &Session) -> Result<E
     interruptible(session)?;
     let program = command.get_program().to_owned();
     let failed = |e| io("run", Path::new(&program))(e);
+    // What the user has set for them is about other places.
+    let ours: Vec<OsString> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+    for (name, _) in std::env::vars_os() {
+        let is_theirs = THEIRS.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
+        if is_theirs && !ours.contains(&name) {
+            command.env_remove(name);
+        }
+    }
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).env("LC_ALL", "C").spawn();
     let mut child = match spawned {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Ended::NotHere),

@@ -1,7 +1,7 @@
 //! Where the bench runs, and the logs that it runs on.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -154,8 +154,23 @@ impl Stage {
 
     /// Removes everything.
     pub fn strike(self) -> Result<(), Failure> {
-        let path = self.path().to_owned();
-        self.home.close().map_err(io("remove", &path))
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let path = self.home.keep();
+        let begun = Instant::now();
+        loop {
+            match fs::remove_dir_all(&path) {
+                Ok(()) => return Ok(()),
+                Err(_) if !path.exists() => return Ok(()),
+                // Children of a program that was ended may still be making files and removing them, until they notice.
+                Err(e)
+                    if matches!(e.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound)
+                        && begun.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(e) => return Err(io("remove", &path)(e)),
+            }
+        }
     }
 }
 
