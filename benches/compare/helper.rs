@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,9 @@ use cowlog::fs::{Dir, Open};
 use cowlog::log::scan;
 use cowlog::observe::{Event, Observer};
 use cowlog::{Batch, BatchBuilder, Log, LogConfig, LogReader, SnapshotConfig, SnapshotManager};
+use nix::fcntl::AtFlags;
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::unistd::linkat;
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -26,6 +29,7 @@ fn main() -> Done {
         ["fill", dir, snapshots] => fill(Path::new(dir), snapshots.parse()?),
         ["delete", dir, id] => delete(Path::new(dir), id),
         ["original", source, target] => original(Path::new(source), Path::new(target)),
+        ["links", source, target] => links(Path::new(source), Path::new(target)),
         ["append", dir, batches] => append(Path::new(dir), batches.parse()?),
         ["write", file, batches] => write(Path::new(file), batches.parse()?),
         ["batches", dir] => read_batches(Path::new(dir)),
@@ -33,7 +37,10 @@ fn main() -> Done {
         ["read", dir] => read_plain(Path::new(dir)),
         ["memory", program, ref args @ ..] => memory(program, args),
         ["writer", dir, seconds] => writer(Path::new(dir), seconds.parse()?),
-        _ => Err("helper make|records|fill|delete|original|append|write|batches|scan|read|memory|writer ARGS".into()),
+        _ => {
+            Err("helper make|records|fill|delete|original|links|append|write|batches|scan|read|memory|writer ARGS"
+                .into())
+        }
     }
 }
 
@@ -133,6 +140,41 @@ fn original(source: &Path, target: &Path) -> Done {
     let mut list = File::create(target.join("snapshots.json"))?;
     list.write_all(&serde_json::to_vec_pretty(&copied)?)?;
     Ok(list.sync_all()?)
+}
+
+/// The files of a log, or of a directory of logs, linked and nothing else: what no snapshot by hard links can do without. Those of one directory
+/// are linked by one thread, since the kernel takes them one by one.
+fn links(source: &Path, target: &Path) -> Done {
+    fs::create_dir(target)?;
+    let mut dirs = vec![(source.to_owned(), target.to_owned())];
+    for entry in fs::read_dir(source)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            let to = target.join(entry.file_name());
+            fs::create_dir(&to)?;
+            dirs.push((entry.path(), to));
+        }
+    }
+    let next = AtomicUsize::new(0);
+    let work = || -> std::io::Result<()> {
+        while let Some((from, to)) = dirs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (from_dir, to_dir) = (File::open(from)?, File::open(to)?);
+            for entry in fs::read_dir(from)? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    let name = entry.file_name();
+                    linkat(&from_dir, name.as_os_str(), &to_dir, name.as_os_str(), AtFlags::empty())?;
+                }
+            }
+        }
+        Ok(())
+    };
+    let threads = std::thread::available_parallelism()?.get().min(dirs.len());
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        others.into_iter().map(|other| other.join().unwrap_or(Ok(()))).fold(work(), Result::and)
+    })?;
+    Ok(())
 }
 
 fn took(started: Instant) -> Done {
