@@ -146,6 +146,7 @@ def memory(place, sizes, runs, found):
     target = place.path("restored")
     for many, segments in ("", sizes.segments), ("-many", sizes.growth[-1]):
         a, = place.twins(place.seeds.log(segments), "a")
+        shutil.rmtree(a / ".snapshots", ignore_errors=True)
         # Younger files would not be inherited.
         time.sleep(3)
         operations = {
