@@ -8,9 +8,11 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use cowlog::fs::Method;
+use cowlog::observe::{Event, Observer};
 use cowlog::snapshot::{Level, SnapshotConfig, SnapshotManager};
 use support::mounts::{each_filesystem, skip};
 
@@ -88,20 +90,43 @@ fn never_inherited(filesystem: &str, dir: &Path, extension: &str, others: usize)
     let (id, second) = take();
     assert_eq!(second.method, Method::Inherit, "{filesystem}, .{extension}: nothing had changed");
 
+    let write_others = |text: &str| {
+        for other in 0..others {
+            fs::write(data.join(format!("orders-0/other-{other}")), text).expect("room");
+        }
+    };
     let size = fs::metadata(&live).expect("it is there").len();
     let Some(mut mapper) = Mapper::of(&live) else { return };
     for at in [size / 2, size / 2 + 1, 3, size / 2] {
         mapper.flip(at);
-        for other in 0..others {
-            fs::write(data.join(format!("orders-0/other-{other}")), format!("{at}")).expect("room");
-        }
+        write_others(&at.to_string());
         let (_, entry) = take();
         assert_ne!(entry.method, Method::Inherit, "{filesystem}, .{extension}, byte {at}");
     }
-    drop(mapper);
+    if extension != "log" {
+        written_meanwhile(mapper, &data, &|| write_others("and then"));
+        let (_, entry) = take();
+        assert_ne!(entry.method, Method::Inherit, "{filesystem}, .{extension}, {others} others: written meanwhile");
+    }
     // The older snapshot saw nothing of it, unless it is the writer's own inode, which it said.
     let report = snaps.verify(&id, Level::Full).expect("a report");
     assert!(report.ok != second.exposed, "{filesystem}, .{extension}: {report:?}");
+}
+
+/// Takes a snapshot in the middle of which a page is written that was dirty before, when the file's times are believed already: had it not been
+/// written back before the file was shared, nothing would tell of that.
+fn written_meanwhile(mut mapper: Mapper, data: &Path, write_others: &dyn Fn()) {
+    mapper.flip(3);
+    write_others();
+    std::thread::sleep(Duration::from_millis(2500));
+    let mapper = Mutex::new(mapper);
+    let observer = Observer::new(move |event| {
+        if matches!(event, Event::Phase { name: "hash", .. }) {
+            mapper.lock().expect("no panic").flip(4);
+        }
+    });
+    let config = SnapshotConfig { observer, min_interval: Duration::ZERO, ..SnapshotConfig::default() };
+    SnapshotManager::open_with(data, config).expect("a manager").create().run().expect("a snapshot");
 }
 
 #[test]
